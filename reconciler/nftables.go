@@ -1,0 +1,213 @@
+package reconciler
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// Family is an nftables family, and with it an IP version.
+type Family string
+
+// The two families; poplin has one table of its name in each.
+const (
+	IPv4 Family = "ip"
+	IPv6 Family = "ip6"
+)
+
+// FamilyOf gives the family of an address (an IPv4-mapped one is IPv4).
+func FamilyOf(a netip.Addr) Family {
+	if a.Unmap().Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// Protocol is an IP protocol number (IANA).
+type Protocol uint8
+
+// The protocols that services have.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+// String gives the name that nft prints.
+func (p Protocol) String() string {
+	switch p {
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case SCTP:
+		return "sctp"
+	}
+	return fmt.Sprint(uint8(p))
+}
+
+// SkeletonVersion is the version of the constant ruleset; it is part of the
+// name of the marker chain, poplin-skeleton-VERSION.
+const SkeletonVersion = 1
+
+// Table is the table `poplin` of one family with its constant skeleton:
+// sets, maps, base chains and their rules.
+type Table struct {
+	Family  Family
+	Version int
+	// Damage says what of the skeleton is missing or changed. It is empty in
+	// every desired state; a damaged table is made anew with all that is in
+	// it, in one transaction.
+	Damage string
+}
+
+// TableKey identifies a Table.
+type TableKey struct{ Family Family }
+
+func (t Table) Kind() Kind   { return KindTable }
+func (t Table) Key() Key     { return TableKey{t.Family} }
+func (t Table) Needs() []Key { return nil }
+
+func (t Table) String() string {
+	text := fmt.Sprintf("table %s poplin skeleton %d", t.Family, t.Version)
+	if t.Damage != "" {
+		text += " damaged: " + t.Damage
+	}
+	return text
+}
+
+// Chain is a pick chain: it sends a new connection to one of Slots slots of
+// its frontend, drawn at random with equal chances.
+type Chain struct {
+	Family Family
+	// NodePort chains look slots up by node port, the others by address.
+	NodePort bool
+	Slots    int
+}
+
+// ChainKey identifies a Chain.
+type ChainKey struct {
+	Family Family
+	Name   string
+}
+
+// Name gives the chain's name in its table: pick-3, node-port-pick-3.
+func (c Chain) Name() string {
+	if c.NodePort {
+		return fmt.Sprintf("node-port-pick-%d", c.Slots)
+	}
+	return fmt.Sprintf("pick-%d", c.Slots)
+}
+
+func (c Chain) Kind() Kind     { return KindChain }
+func (c Chain) Key() Key       { return ChainKey{c.Family, c.Name()} }
+func (c Chain) Needs() []Key   { return []Key{TableKey{c.Family}} }
+func (c Chain) String() string { return fmt.Sprintf("chain %s poplin %s", c.Family, c.Name()) }
+
+// ChainRefuse is the skeleton's chain that rejects a packet: a TCP reset, or
+// ICMP port unreachable. Frontends without endpoints go there.
+const ChainRefuse = "refuse"
+
+// SetName names a set or map of the skeleton.
+type SetName string
+
+// The sets and maps, with their keys and values.
+const (
+	// SetServices: daddr . l4proto . dport → verdict.
+	SetServices SetName = "services"
+	// SetEndpoints: daddr . l4proto . dport . slot → addr . port.
+	SetEndpoints SetName = "endpoints"
+	// SetNodePorts: l4proto . dport → verdict.
+	SetNodePorts SetName = "node-ports"
+	// SetNodePortEndpoints: l4proto . dport . slot → addr . port.
+	SetNodePortEndpoints SetName = "node-port-endpoints"
+	// SetNodePortAddresses (intervals): local addresses on which node ports answer.
+	SetNodePortAddresses SetName = "node-port-addresses"
+	// SetClusterAddresses: the cluster IPs; they answer ping.
+	SetClusterAddresses SetName = "cluster-addresses"
+	// SetServiceRanges (intervals): what is here and no frontend is refused.
+	SetServiceRanges SetName = "service-ranges"
+	// SetHairpin: local endpoint . the same address; a pod that reaches
+	// itself through its service is masqueraded.
+	SetHairpin SetName = "hairpin"
+	// SetPodRanges (intervals): the cluster's pod ranges.
+	SetPodRanges SetName = "pod-ranges"
+	// SetLocalSubnets (intervals): the subnets of this node.
+	SetLocalSubnets SetName = "local-subnets"
+	// SetMasqueradeSubnets (intervals): those of them whose pods take the
+	// node's address when they leave the pod ranges.
+	SetMasqueradeSubnets SetName = "masquerade-subnets"
+	// SetMasqueradeExclude (intervals): destinations that pods reach with
+	// their own address: pod ranges, configured ones, multicast, broadcast.
+	SetMasqueradeExclude SetName = "masquerade-exclude"
+	// SetMasqueradeNodePorts: l4proto . dport of node ports whose connections
+	// from outside to endpoints elsewhere are masqueraded.
+	SetMasqueradeNodePorts SetName = "masquerade-node-ports"
+)
+
+// Element is one element of a set or map of the skeleton. Which fields are
+// in use follows from the set; the others have their zero value.
+type Element struct {
+	Family   Family
+	Set      SetName
+	Address  netip.Addr   // key
+	Prefix   netip.Prefix // key, in interval sets
+	Protocol Protocol     // key
+	Port     uint16       // key
+	Slot     uint32       // key
+	// Target is the endpoint that a slot stands for (value).
+	Target netip.AddrPort
+	// Chain is where a frontend goes to (value).
+	Chain string
+}
+
+// ElementKey identifies an Element.
+type ElementKey struct {
+	Family   Family
+	Set      SetName
+	Address  netip.Addr
+	Prefix   netip.Prefix
+	Protocol Protocol
+	Port     uint16
+	Slot     uint32
+}
+
+func (e Element) Kind() Kind { return KindElement }
+
+func (e Element) Key() Key {
+	return ElementKey{e.Family, e.Set, e.Address, e.Prefix, e.Protocol, e.Port, e.Slot}
+}
+
+// Needs names the table. The chain that a frontend goes to is in the same
+// transaction.
+func (e Element) Needs() []Key { return []Key{TableKey{e.Family}} }
+
+func (e Element) String() string {
+	var key []string
+	if e.Address.IsValid() {
+		key = append(key, e.Address.String())
+	}
+	if e.Prefix.IsValid() {
+		key = append(key, e.Prefix.String())
+	}
+	if e.Protocol != 0 {
+		key = append(key, e.Protocol.String())
+	}
+	if e.Port != 0 {
+		key = append(key, fmt.Sprint(e.Port))
+	}
+	switch {
+	case e.Set == SetEndpoints || e.Set == SetNodePortEndpoints:
+		key = append(key, fmt.Sprint(e.Slot))
+	case e.Set == SetHairpin:
+		key = append(key, e.Address.String())
+	}
+	text := fmt.Sprintf("element %s poplin %s { %s", e.Family, e.Set, strings.Join(key, " . "))
+	switch {
+	case e.Target.IsValid():
+		text += fmt.Sprintf(" : %s . %d", e.Target.Addr(), e.Target.Port())
+	case e.Chain != "":
+		text += " : goto " + e.Chain
+	}
+	return text + " }"
+}

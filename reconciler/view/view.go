@@ -1,0 +1,71 @@
+// Package view holds the cluster as one node sees it now, as plain values:
+// which peers there are, who owns which subnet, how to reach it, which pods
+// are there and ready. It is made from gossip and read by everything pure.
+package view
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+)
+
+// Liveness is what a node thinks of another.
+type Liveness string
+
+// The states of a peer. A peer that is gone is in no View.
+const (
+	Alive  Liveness = "alive"  // answers gossip, or is external
+	Failed Liveness = "failed" // in git but silent: its routes stay, its endpoints are out
+)
+
+// View is the cluster as this node sees it. It is a value: whoever changes
+// it makes a new one.
+type View struct {
+	Self  Self
+	Peers []Peer // sorted by name, without this node
+}
+
+// Self is what this node owns.
+type Self struct {
+	Name    string
+	Subnets []netip.Prefix // owned and confirmed: pinned, or claimed and uncontested
+	Pods    []Pod          // sorted by namespace and name
+}
+
+// Peer is another node.
+type Peer struct {
+	Name     string
+	State    Liveness
+	Underlay []netip.Addr   // in order of preference
+	Subnets  []netip.Prefix // sorted
+	Backend  Backend
+	MTU      int // bytes that a packet from one of its pods may have; 0 unknown
+	Pods     []Pod
+}
+
+// Backend is how a peer is reached, as the peer itself announces it.
+type Backend struct {
+	Kind string // udp, host-gw, none
+	Port uint16 // 0 where the kind has none
+}
+
+// Pod is a pod with its addresses, as the node that runs it says.
+type Pod struct {
+	Namespace, Name string
+	Addresses       []netip.Addr // at most one per family
+	Ready           bool
+}
+
+// ComparePods orders pods by namespace and name.
+func ComparePods(a, b Pod) int {
+	return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+}
+
+// Peer returns the peer of that name, or nil.
+func (v View) Peer(name string) *Peer {
+	i, found := slices.BinarySearchFunc(v.Peers, name, func(p Peer, name string) int { return cmp.Compare(p.Name, name) })
+	if !found {
+		return nil
+	}
+	return &v.Peers[i]
+}

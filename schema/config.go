@@ -1,0 +1,298 @@
+// Package schema turns a tree of documents into one checked Config: strict
+// YAML and JSON, a JSON Schema, defaults, rules across documents, and
+// diagnostics that say file, line and column.
+//
+// The package is pure: files in, Config and Diagnostics out.
+package schema
+
+import (
+	"cmp"
+	"net/netip"
+	"strconv"
+	"time"
+)
+
+// Config is one accepted state of the documents. It is never changed after
+// Parse returned it. A document whose file did not change is the same
+// pointer in the next Config.
+type Config struct {
+	Cluster  *Cluster
+	Nodes    []*Node          // the roster, sorted by name; empty: no roster
+	Subnets  []*Subnet        // sorted by name
+	Pods     []*Pod           // sorted by namespace and name
+	Services []*Service       // sorted by namespace and name
+	Slices   []*EndpointSlice // sorted by namespace and name; Endpoints documents are here too
+
+	// Digest is "sha256:" and hexadecimal digits over paths and contents of
+	// all files.
+	Digest    string
+	Files     int
+	Documents int
+	ByKind    map[string]int // documents by kind
+	Ignored   map[string]int // ignored documents by kind
+	Automatic int            // cluster IPs and node ports that nobody wrote down
+}
+
+// Name is the namespace and the name of a document.
+type Name struct{ Namespace, Name string }
+
+// String formats the name as NAMESPACE/NAME.
+func (n Name) String() string { return n.Namespace + "/" + n.Name }
+
+// Compare orders names by namespace, then name.
+func (n Name) Compare(o Name) int {
+	return cmp.Or(cmp.Compare(n.Namespace, o.Namespace), cmp.Compare(n.Name, o.Name))
+}
+
+// Place is where a document, or a part of one, stands.
+type Place struct {
+	File   string // path below the root of the tree, with slashes
+	Line   int    // from 1
+	Column int    // from 1, in characters
+}
+
+// String formats the place as file:line.
+func (p Place) String() string { return p.File + ":" + strconv.Itoa(p.Line) }
+
+// Meta is what every document has.
+type Meta struct {
+	Name        // Namespace is "default" where none is written, "" for Cluster, Node and Subnet
+	Labels      map[string]string
+	Annotations map[string]string // those that poplin reads: poplin/*
+	Place       Place             // of the document's first key
+}
+
+// Backend is the way in which nodes reach each other's pods.
+type Backend string
+
+// The backends.
+const (
+	BackendUDP    Backend = "udp"
+	BackendHostGW Backend = "host-gw"
+	BackendNone   Backend = "none"
+)
+
+// Cluster is the one document that every tree has.
+type Cluster struct {
+	Meta
+	PodCIDRs     []netip.Prefix // in order of preference
+	ServiceCIDRs []netip.Prefix // at most one per family; the first is the preferred family
+	SubnetLength struct{ IPv4, IPv6 int }
+	// SubnetRetention is how long a silent owner keeps its claim where there
+	// is no roster.
+	SubnetRetention time.Duration
+	Overlay         struct {
+		Backend        Backend
+		Port           uint16 // 0 for backends without one
+		DirectRouting  bool
+		MTU            int    // bytes, upper limit; 0: the underlay's minus the backend's cost
+		UnderlayFamily string // auto, ipv4, ipv6
+	}
+	Masquerade struct {
+		Enabled bool
+		Exclude []netip.Prefix
+	}
+	DNS struct {
+		Enabled   bool
+		Domain    string
+		Addresses []netip.Addr
+	}
+	NodePortRange     PortRange
+	NodePortAddresses struct {
+		Primary bool // the node's underlay addresses
+		All     bool // every local address but loopback
+		CIDRs   []netip.Prefix
+	}
+	Gossip struct {
+		Port         uint16
+		Profile      string // lan, wan
+		Encrypted    bool
+		AllowedCIDRs []netip.Prefix
+	}
+	RemovalLimit struct {
+		Count   int // documents; used if Percent is 0
+		Percent int // of the documents
+	}
+	// AllowRemoval is the annotation poplin/allow-removal, 0 if absent.
+	AllowRemoval int
+}
+
+// PortRange is an inclusive range of ports.
+type PortRange struct{ First, Last uint16 }
+
+// Contains reports whether the port is in the range.
+func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
+
+// Node is a member of the roster.
+type Node struct {
+	Meta
+	Addresses []netip.Addr // underlay, one per family, in order of preference
+	Advertise netip.AddrPort
+	MTU       int // bytes, of the underlay; 0: the interface's
+	Drain     bool
+	// External nodes run no daemon: they count as alive, and their subnets
+	// are pinned.
+	External bool
+}
+
+// Subnet is a range of pod addresses, pinned to a node or free to be claimed.
+type Subnet struct {
+	Meta
+	CIDRs      []netip.Prefix // one or two, one per family
+	Node       string         // "": free
+	Gateways   []netip.Addr   // one per CIDR, in the same order
+	Reserved   []AddrRange
+	Bridge     string
+	MTU        int  // 0: the Cluster's
+	Masquerade bool // the Cluster's where not written
+}
+
+// AddrRange is an inclusive range of addresses of one family.
+type AddrRange struct{ First, Last netip.Addr }
+
+// Contains reports whether the address is in the range.
+func (r AddrRange) Contains(a netip.Addr) bool {
+	return r.First.Compare(a) <= 0 && a.Compare(r.Last) <= 0
+}
+
+// Protocol is an IP protocol number (IANA) that a port can have.
+type Protocol uint8
+
+// The protocols.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+// String gives the name as documents write it.
+func (p Protocol) String() string {
+	switch p {
+	case UDP:
+		return "UDP"
+	case SCTP:
+		return "SCTP"
+	}
+	return "TCP"
+}
+
+// Pod is a network namespace with labels on one node, or with HostNetwork the
+// node's own address.
+type Pod struct {
+	Meta
+	NodeName    string
+	HostNetwork bool
+	Hostname    string
+	Subdomain   string
+	Ports       []ContainerPort // of all containers, in order
+	// Sysctls are those of securityContext that start with net., keys with
+	// slashes (net/core/somaxconn).
+	Sysctls map[string]string
+	// StaticIPs is the annotation poplin/ip, at most one per family.
+	StaticIPs []netip.Addr
+	// Subnet is the annotation poplin/subnet: the Subnet to take an address from.
+	Subnet string
+}
+
+// ContainerPort is a port that a pod says it listens on.
+type ContainerPort struct {
+	Name     string
+	Port     uint16
+	Protocol Protocol
+}
+
+// Service is a name with stable addresses for a set of endpoints.
+type Service struct {
+	Meta
+	Type     ServiceType
+	Headless bool
+	// ClusterIPs are at most one per family, the preferred family first;
+	// empty for a headless service.
+	ClusterIPs []netip.Addr
+	// Families are those that the service wants, in order. Headless services
+	// have them too.
+	Families                 []Family
+	Selector                 map[string]string // empty: endpoints come from slices
+	Ports                    []ServicePort
+	PublishNotReadyAddresses bool
+}
+
+// Family is an IP version.
+type Family uint8
+
+// The families.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// String gives the name as documents write it.
+func (f Family) String() string {
+	if f == IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// FamilyOf gives the family of an address.
+func FamilyOf(a netip.Addr) Family {
+	if a.Unmap().Is4() {
+		return IPv4
+	}
+	return IPv6
+}
+
+// ServiceType is the type of a Service.
+type ServiceType string
+
+// The types.
+const (
+	ClusterIP ServiceType = "ClusterIP"
+	NodePort  ServiceType = "NodePort"
+)
+
+// ServicePort is one port of a Service.
+type ServicePort struct {
+	Name     string // "" is allowed with one port only
+	Protocol Protocol
+	Port     uint16
+	// Target is the endpoint's port: a number, or the name that the pod's
+	// containers give it.
+	Target   PortRef
+	NodePort uint16 // 0: none
+	Place    Place
+}
+
+// PortRef names a port by number or by name.
+type PortRef struct {
+	Number uint16 // 0: by name
+	Name   string
+}
+
+// EndpointSlice lists endpoints of a Service that selects no pods.
+type EndpointSlice struct {
+	Meta
+	Service   string // name of the Service, in the same namespace
+	Family    Family
+	Ports     []SlicePort
+	Endpoints []SliceEndpoint
+}
+
+// SlicePort is a port of every endpoint of a slice.
+type SlicePort struct {
+	Name     string // of the service's port
+	Protocol Protocol
+	Port     uint16
+}
+
+// SliceEndpoint is one endpoint of a slice.
+type SliceEndpoint struct {
+	Address     netip.Addr
+	Ready       bool
+	Serving     bool
+	Terminating bool
+	NodeName    string
+	Zone        string
+	Hostname    string
+	Place       Place
+}
