@@ -112,3 +112,15 @@ func inNetns(name string) string {
 	}
 	return "netns " + name + " "
 }
+
+// Rank orders links: bridges and tunnels, then the host's ends of veth pairs,
+// then the pods' ends.
+func (l Link) Rank() int {
+	switch {
+	case l.Netns != "":
+		return 2
+	case l.Type == LinkVeth:
+		return 1
+	}
+	return 0
+}
