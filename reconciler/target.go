@@ -15,6 +15,12 @@ type Conflict struct {
 	Remedy string // one command or sentence that mends it
 }
 
+// ConflictError says that an operation was not carried out because of a
+// conflict that Apply met.
+type ConflictError struct{ Conflict Conflict }
+
+func (e *ConflictError) Error() string { return e.Conflict.What }
+
 // Observation is what a target found.
 type Observation struct {
 	// State holds only what poplin owns. Its groups need not be those of any
