@@ -119,11 +119,13 @@ func (p field) datatype(f reconciler.Family) nftables.SetDatatype {
 }
 
 // width is the number of bytes that the field takes in a register: a
-// multiple of four.
+// multiple of four, and none for a verdict.
 func (p field) width(f reconciler.Family) int {
 	switch p {
 	case fieldAddress, fieldSameAddress, fieldPrefix, fieldTargetAddress:
 		return addressLength(f)
+	case fieldChain:
+		return 0
 	}
 	return 4
 }
