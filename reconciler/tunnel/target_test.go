@@ -61,7 +61,7 @@ func (w *world) makeDevice(name string) *udptest.Device {
 func (w *world) apply(objects ...reconciler.Object) error {
 	w.t.Helper()
 	desired := reconciler.NewState(&reconciler.Group{Name: "host", Objects: objects})
-	plan := difference(w.observe(), desired)
+	plan := reconciler.Diff(w.observe(), desired)
 	w.state = desired
 	return w.target.Apply(w.t.Context(), plan, desired)
 }
@@ -78,7 +78,7 @@ func (w *world) observe() reconciler.State {
 // expect checks that what is observed is what was last applied.
 func (w *world) expect() {
 	w.t.Helper()
-	if plan := difference(w.observe(), w.state); len(plan) > 0 {
+	if plan := reconciler.Diff(w.observe(), w.state); len(plan) > 0 {
 		w.t.Fatalf("observed differs: %v", plan)
 	}
 }
@@ -91,32 +91,6 @@ func lines(s reconciler.State) string {
 	}
 	slices.Sort(list)
 	return strings.Join(list, "\n")
-}
-
-// difference is a plan between two states: additions and changes in the order
-// of kinds, then deletions in the reverse.
-func difference(observed, desired reconciler.State) reconciler.Plan {
-	before := map[reconciler.Key]reconciler.Object{}
-	for _, o := range observed.Objects() {
-		before[o.Key()] = o
-	}
-	var plan, deletions reconciler.Plan
-	for _, o := range desired.Objects() {
-		switch b := before[o.Key()]; {
-		case b == nil:
-			plan = append(plan, reconciler.Op{Verb: reconciler.Add, After: o})
-		case b != o:
-			plan = append(plan, reconciler.Op{Verb: reconciler.Change, Before: b, After: o})
-		}
-		delete(before, o.Key())
-	}
-	for _, o := range before {
-		deletions = append(deletions, reconciler.Op{Verb: reconciler.Delete, Before: o})
-	}
-	byKind := func(a, b reconciler.Op) int { return int(a.Object().Kind()) - int(b.Object().Kind()) }
-	slices.SortStableFunc(plan, byKind)
-	slices.SortStableFunc(deletions, func(a, b reconciler.Op) int { return byKind(b, a) })
-	return append(plan, deletions...)
 }
 
 func tunnelAt(at netip.AddrPort) reconciler.Tunnel {
