@@ -33,6 +33,9 @@ type unit struct {
 	// the key settledFor.
 	settled    *settled
 	settledFor string
+	// listed and selecting are for use within one function.
+	listed    bool
+	selecting *selecting
 	// found caches places that diagnostics across documents asked for.
 	found map[pointer]located
 }

@@ -17,6 +17,7 @@ type Parser struct {
 	fields    map[string]*field
 	decoder   *decoder
 	files     map[string]*parsedFile
+	sorted    [5][]*unit // the documents of the last tree, by kind
 	counts    Counts
 }
 
@@ -76,12 +77,14 @@ type tree struct {
 	parser      *Parser
 	files       []*parsedFile
 	contents    map[string][]byte
-	nodes       map[string][]*node // of files that diagnostics asked for
+	texts       map[string][]*node // of files that diagnostics asked for
 	diagnostics Diagnostics
 	units       []*unit // all that are not broken
-	broken      int     // documents and files with errors of their own
-	cluster     *unit
-	result      *Config
+	// The units of each kind, sorted by namespace and name.
+	nodes, subnets, pods, services, slices []*unit
+	broken                                 int // documents and files with errors of their own
+	cluster                                *unit
+	result                                 *Config
 }
 
 // report adds a finding about a document. Where it stands is looked up in
@@ -104,13 +107,13 @@ func (t *tree) report(s Severity, u *unit, x finding) {
 
 func (t *tree) locate(u *unit, x finding) located {
 	file := u.meta.Place.File
-	nodes, ok := t.nodes[file]
+	nodes, ok := t.texts[file]
 	if !ok {
 		nodes, _ = readDocuments(File{file, t.contents[file]})
-		if t.nodes == nil {
-			t.nodes = map[string][]*node{}
+		if t.texts == nil {
+			t.texts = map[string][]*node{}
 		}
-		t.nodes[file] = nodes
+		t.texts[file] = nodes
 	}
 	l := locate(nodes[u.index].at(u.at), x)
 	l.source = sourceLine(t.contents[file], l.line)
@@ -169,10 +172,8 @@ func (t *tree) config() *Config {
 	if t.cluster == nil {
 		return c
 	}
-	for _, u := range t.units {
-		t.collect(u)
-	}
-	t.sort()
+	t.group()
+	t.collect()
 	t.rules()
 	return c
 }
@@ -258,34 +259,51 @@ func (t *tree) duplicates() {
 	t.units = once
 }
 
-// collect puts a document into the Config.
-func (t *tree) collect(u *unit) {
-	c := t.result
-	switch {
-	case u.pod != nil:
-		c.Pods = append(c.Pods, u.pod)
-	case u.slices != nil:
-		c.Slices = append(c.Slices, u.slices...)
-	case u.subnet != nil:
-		c.Subnets = append(c.Subnets, u.settled.subnet)
-	case u.node != nil:
-		c.Nodes = append(c.Nodes, u.settled.node)
-	case u.draft != nil:
-		r := u.settled.service
-		c.Services = append(c.Services, r.service)
-		for _, automatic := range slices.Concat(r.automaticIPs, r.automaticPorts) {
-			if automatic {
-				c.Automatic++
-			}
+// group sorts the documents by kind, and within a kind by name.
+func (t *tree) group() {
+	for _, u := range t.units {
+		switch {
+		case u.pod != nil:
+			t.pods = append(t.pods, u)
+		case u.kind.name == "EndpointSlice" || u.kind.name == "Endpoints":
+			t.slices = append(t.slices, u)
+		case u.subnet != nil:
+			t.subnets = append(t.subnets, u)
+		case u.node != nil:
+			t.nodes = append(t.nodes, u)
+		case u.draft != nil:
+			t.services = append(t.services, u)
 		}
+	}
+	p := t.parser
+	for i, list := range []*[]*unit{&t.pods, &t.slices, &t.subnets, &t.nodes, &t.services} {
+		*list = sortUnits(p.sorted[i], *list)
+		p.sorted[i] = *list
 	}
 }
 
-func (t *tree) sort() {
+// collect puts the documents into the Config.
+func (t *tree) collect() {
 	c := t.result
-	slices.SortFunc(c.Pods, func(a, b *Pod) int { return a.Name.Compare(b.Name) })
-	slices.SortFunc(c.Slices, func(a, b *EndpointSlice) int { return a.Name.Compare(b.Name) })
-	slices.SortFunc(c.Subnets, func(a, b *Subnet) int { return a.Name.Compare(b.Name) })
-	slices.SortFunc(c.Nodes, func(a, b *Node) int { return a.Name.Compare(b.Name) })
-	slices.SortFunc(c.Services, func(a, b *Service) int { return a.Name.Compare(b.Name) })
+	for _, u := range t.pods {
+		c.Pods = append(c.Pods, u.pod)
+	}
+	for _, u := range t.slices {
+		c.Slices = append(c.Slices, u.slices...)
+	}
+	for _, u := range t.subnets {
+		c.Subnets = append(c.Subnets, u.settled.subnet)
+	}
+	for _, u := range t.nodes {
+		c.Nodes = append(c.Nodes, u.settled.node)
+	}
+	for _, u := range t.services {
+		c.Services = append(c.Services, u.settled.service.service)
+		c.Automatic += u.settled.service.automatic()
+	}
+	// The slices of an Endpoints document have longer names than it has.
+	byName := func(a, b *EndpointSlice) int { return a.Name.Compare(b.Name) }
+	if !slices.IsSortedFunc(c.Slices, byName) {
+		slices.SortFunc(c.Slices, byName)
+	}
 }

@@ -147,6 +147,17 @@ func (r *resolvedService) refuse(at pointer, message string) {
 	r.findings = append(r.findings, finding{at: at, message: message})
 }
 
+// automatic counts the addresses and ports that nobody wrote down.
+func (r *resolvedService) automatic() int {
+	n := 0
+	for _, automatic := range slices.Concat(r.automaticIPs, r.automaticPorts) {
+		if automatic {
+			n++
+		}
+	}
+	return n
+}
+
 // resolve settles what the Cluster decides: families, addresses and node
 // ports that nobody wrote down, and whether those that somebody did are in
 // range.
