@@ -24,7 +24,7 @@ type MAC [6]byte
 func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 
 // Link is a network interface on the host or in a pod's namespace. Its
-// administrative state is up.
+// administrative state is up; an observed link that is not says so in Down.
 //
 // A veth pair is two links: the host's end, whose Peer and PeerNetns name
 // the other end, and the pod's end, whose Netns is set and which comes into
@@ -49,6 +49,9 @@ type Link struct {
 	CallIP6Tables bool
 	QueueLength   int // packets; 0 leaves the kernel's default
 	MultiQueue    bool
+	// Down says that the link is administratively down. It is false in every
+	// desired state.
+	Down bool
 }
 
 // LinkKey identifies a Link.
@@ -98,6 +101,7 @@ func (l Link) String() string {
 	word(l.CallIPTables, "nf_call_iptables 1")
 	word(l.CallIP6Tables, "nf_call_ip6tables 1")
 	word(l.Alias != "", "alias %q", l.Alias)
+	word(l.Down, "down")
 	return b.String()
 }
 
@@ -107,4 +111,16 @@ func inNetns(name string) string {
 		return ""
 	}
 	return "netns " + name + " "
+}
+
+// Rank orders links: bridges and tunnels, then the host's ends of veth pairs,
+// then the pods' ends.
+func (l Link) Rank() int {
+	switch {
+	case l.Netns != "":
+		return 2
+	case l.Type == LinkVeth:
+		return 1
+	}
+	return 0
 }

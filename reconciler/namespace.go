@@ -4,6 +4,9 @@ package reconciler
 // Loopback inside it is up: that belongs to the namespace.
 type Namespace struct {
 	Name string // NS_POD, see NamespaceName
+	// Damage says what is wrong with it: loopback is down. It is empty in
+	// every desired state; the damage is mended in place.
+	Damage string
 }
 
 // NamespaceKey identifies a Namespace.
@@ -14,7 +17,13 @@ type NamespaceKey struct{ Name string }
 // the mapping is one to one.
 func NamespaceName(namespace, pod string) string { return namespace + "_" + pod }
 
-func (n Namespace) Kind() Kind     { return KindNamespace }
-func (n Namespace) Key() Key       { return NamespaceKey{n.Name} }
-func (n Namespace) Needs() []Key   { return nil }
-func (n Namespace) String() string { return "netns " + n.Name }
+func (n Namespace) Kind() Kind   { return KindNamespace }
+func (n Namespace) Key() Key     { return NamespaceKey{n.Name} }
+func (n Namespace) Needs() []Key { return nil }
+
+func (n Namespace) String() string {
+	if n.Damage != "" {
+		return "netns " + n.Name + " damaged: " + n.Damage
+	}
+	return "netns " + n.Name
+}

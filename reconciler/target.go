@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Conflict is something under a name that poplin needs but did not mark as
@@ -13,6 +14,12 @@ type Conflict struct {
 	What   string // "link poplin-br0 exists and is not poplin's"
 	Remedy string // one command or sentence that mends it
 }
+
+// ConflictError says that an operation was not carried out because of a
+// conflict that Apply met.
+type ConflictError struct{ Conflict Conflict }
+
+func (e *ConflictError) Error() string { return e.Conflict.What }
 
 // Observation is what a target found.
 type Observation struct {
@@ -70,7 +77,7 @@ func Each(ctx context.Context, plan Plan, do func(context.Context, Op) error) er
 	var errs []error
 	for _, op := range plan {
 		err := ctx.Err()
-		if err == nil && op.Verb != Delete && anyFailed(op.After, failed) {
+		if err == nil && op.Verb != Delete && anyOf(op.After.Needs(), failed) {
 			err = ErrSkipped
 		}
 		if err == nil {
@@ -84,14 +91,9 @@ func Each(ctx context.Context, plan Plan, do func(context.Context, Op) error) er
 	return errors.Join(errs...)
 }
 
-func anyFailed(o Object, failed map[Key]bool) bool {
-	if len(failed) == 0 {
+func anyOf(keys []Key, set map[Key]bool) bool {
+	if len(set) == 0 {
 		return false
 	}
-	for _, need := range o.Needs() {
-		if failed[need] {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(keys, func(k Key) bool { return set[k] })
 }

@@ -12,7 +12,8 @@ func newRootCommand() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.AddCommand(
-	// One line a command, in the order of the help page.
+		// One line a command, in the order of the help page.
+		newLabCommand(),
 	)
 	return root
 }

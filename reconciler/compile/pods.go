@@ -1,0 +1,82 @@
+package compile
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/schema"
+)
+
+// podLink is the name of a pod's interface inside its namespace.
+const podLink = "eth0"
+
+// pods asks for the namespaces of this node's pods that have an address.
+func (b *builder) pods() []*reconciler.Group {
+	var groups []*reconciler.Group
+	for _, p := range b.Config.Pods {
+		addresses := b.Host.PodAddresses[p.Meta.Name]
+		if p.NodeName != b.Host.Node || p.HostNetwork || len(addresses) == 0 {
+			continue
+		}
+		i := slices.IndexFunc(b.subnets, func(s Subnet) bool { return s.contains(addresses[0]) })
+		if i < 0 {
+			b.problem(fmt.Sprintf("pod %s: %s is in no subnet of this node", p.Meta.Name, addresses[0]), "mend annotation poplin/ip, or pin the Subnet to the node")
+			continue
+		}
+		groups = append(groups, b.pod(p, b.subnets[i], addresses))
+	}
+	return groups
+}
+
+func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconciler.Group {
+	netns := reconciler.NamespaceName(p.Namespace, p.Meta.Name.Name)
+	alias := b.alias(p.Meta.Name.String())
+	mtu := b.subnetMTU(s)
+	cluster := b.cluster.Meta.Name.Name
+	g := &reconciler.Group{Name: "pod " + p.Meta.Name.String(), Origin: b.origin(p.Place)}
+	g.Objects = append(g.Objects,
+		reconciler.Namespace{Name: netns},
+		reconciler.Link{
+			Name: HostLink(p.Meta.Name), Type: reconciler.LinkVeth, Alias: alias,
+			MAC: deriveMAC(cluster, "host", p.Meta.Name.String()), MTU: mtu, Master: s.Bridge,
+			Peer: podLink, PeerNetns: netns,
+			Hairpin: b.Host.BridgeNetfilter, Isolated: !b.Host.BridgeNetfilter,
+		},
+		reconciler.Link{
+			Netns: netns, Name: podLink, Type: reconciler.LinkVeth, Alias: alias,
+			MAC: deriveMAC(cluster, "pod", p.Meta.Name.String()), MTU: mtu,
+		})
+	for _, name := range slices.Sorted(maps.Keys(p.Sysctls)) {
+		g.Objects = append(g.Objects, reconciler.Sysctl{Netns: netns, Name: name, Value: p.Sysctls[name]})
+	}
+	for _, ip := range addresses {
+		prefix, gateway, ok := s.prefix(reconciler.FamilyOf(ip))
+		if !ok {
+			continue
+		}
+		g.Objects = append(g.Objects,
+			reconciler.Address{Netns: netns, Link: podLink, Prefix: netip.PrefixFrom(ip, prefix.Bits())},
+			reconciler.Route{Netns: netns, Destination: prefix, Link: podLink},
+			reconciler.Route{Netns: netns, Destination: defaultRoute(ip), Gateway: gateway, Link: podLink})
+	}
+	return g
+}
+
+func defaultRoute(ip netip.Addr) netip.Prefix {
+	if ip.Is4() {
+		return netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+	}
+	return netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+}
+
+// HostLink is the name of the host's end of a pod's veth pair. Interface
+// names have at most 15 bytes, so it is a hash; the alias is for readers.
+func HostLink(pod schema.Name) string {
+	sum := sha256.Sum256([]byte(pod.String()))
+	return "pop" + hex.EncodeToString(sum[:6])
+}

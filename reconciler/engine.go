@@ -1,0 +1,199 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Desired is what a round is to reach.
+type Desired struct {
+	State State
+	// Cause is what made State differ from the last round's.
+	Cause Cause
+	// Complete says that everything which State is computed from is known.
+	// Before that nothing is deleted or redirected.
+	Complete bool
+}
+
+// Round is the account of one round.
+type Round struct {
+	Plan      Plan // what was needed
+	Desired   Desired
+	Conflicts []Conflict
+	Withheld  int   // operations left out because Desired is not complete
+	Err       error // joined; nil: the host matches, but for Withheld and Conflicts
+	Started   time.Time
+	Took      time.Duration
+}
+
+// Settled reports whether the host now has all that is desired and nothing
+// else of ours.
+func (r Round) Settled() bool { return r.Err == nil && r.Withheld == 0 && len(r.Conflicts) == 0 }
+
+// maxPasses bounds how often a round observes and applies before it gives up
+// until the next: making a link anew takes its addresses and routes with it,
+// so a second pass is ordinary.
+const maxPasses = 4
+
+// Engine brings a list of targets to a desired state. It remembers the last
+// desired state only to say why an operation is needed. It is used by one
+// goroutine at a time.
+type Engine struct {
+	targets []Target
+	last    State
+	ran     bool
+}
+
+// NewEngine makes an engine over targets, in the order of their kinds.
+// Together they are responsible for each kind at most once.
+func NewEngine(targets ...Target) *Engine { return &Engine{targets: targets} }
+
+// Remember tells the engine what the last process on this host desired, so
+// that what changed since is told from what drifted.
+func (e *Engine) Remember(last State) { e.last, e.ran = last, true }
+
+// Observe reads all targets.
+func (e *Engine) Observe(ctx context.Context) (Observation, error) {
+	return Observe(ctx, e.targets...)
+}
+
+// Observe joins what several observers see.
+func Observe[O Observer](ctx context.Context, observers ...O) (Observation, error) {
+	var all Observation
+	var groups []*Group
+	for _, o := range observers {
+		seen, err := o.Observe(ctx)
+		if err != nil {
+			return Observation{}, fmt.Errorf("observing %v: %w", o.Kinds(), err)
+		}
+		groups = slices.AppendSeq(groups, seen.State.Groups())
+		all.Conflicts = append(all.Conflicts, seen.Conflicts...)
+	}
+	all.State = NewState(groups...)
+	return all, nil
+}
+
+// Plan is what a round would do now, without doing it.
+func (e *Engine) Plan(observed Observation, desired Desired) Plan {
+	plan := Diff(observed.State, desired.State)
+	return Attribute(plan, e.last, desired.State, desired.Cause, !e.ran)
+}
+
+// Converge runs one round: observe, plan, apply, and the same again until
+// nothing is left to do or nothing gets better. desire is called once, with
+// the first observation.
+func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired, error)) Round {
+	round := Round{Started: time.Now()}
+	defer func() { round.Took = time.Since(round.Started) }()
+	observed, err := e.Observe(ctx)
+	if err == nil {
+		round.Desired, err = desire(observed)
+	}
+	if err != nil {
+		round.Err = err
+		return round
+	}
+	for pass := 1; ; pass++ {
+		plan := e.Plan(observed, round.Desired)
+		doable, withheld := withhold(plan, round.Desired.Complete)
+		doable, round.Conflicts = dropConflicts(doable, observed.Conflicts)
+		round.Plan = append(round.Plan, doable...)
+		round.Withheld = withheld
+		if len(doable) == 0 {
+			break
+		}
+		if pass > maxPasses {
+			round.Err = errors.Join(round.Err, fmt.Errorf("after %d passes the host still differs: %s", maxPasses, doable[0]))
+			break
+		}
+		if err := e.apply(ctx, doable, round.Desired.State); err != nil {
+			round.Err = err
+			break
+		}
+		if observed, err = e.Observe(ctx); err != nil {
+			round.Err = err
+			break
+		}
+	}
+	e.last, e.ran = round.Desired.State, true
+	return round
+}
+
+// apply hands each run of operations of one target to it. It goes on past
+// failures: a later target may not depend on an earlier one.
+func (e *Engine) apply(ctx context.Context, plan Plan, desired State) error {
+	var errs []error
+	for len(plan) > 0 {
+		t := e.targetOf(plan[0])
+		if t == nil {
+			errs = append(errs, &OpError{plan[0], errors.New("no target for this kind")})
+			plan = plan[1:]
+			continue
+		}
+		n := 1
+		for n < len(plan) && slices.Contains(t.Kinds(), plan[n].Object().Kind()) {
+			n++
+		}
+		part := desired.Only(func(o Object) bool { return slices.Contains(t.Kinds(), o.Kind()) })
+		if err := t.Apply(ctx, plan[:n], part); err != nil {
+			errs = append(errs, err)
+		}
+		plan = plan[n:]
+	}
+	return errors.Join(errs...)
+}
+
+func (e *Engine) targetOf(op Op) Target {
+	for _, t := range e.targets {
+		if slices.Contains(t.Kinds(), op.Object().Kind()) {
+			return t
+		}
+	}
+	return nil
+}
+
+// withhold leaves out what must not be done before desired is complete:
+// deletions (but those of a replacement), and changes of where services go. Additions and repairs of
+// links stay, so that a rebooted host gets its network back at once.
+func withhold(plan Plan, complete bool) (Plan, int) {
+	if complete {
+		return plan, 0
+	}
+	kept := make(Plan, 0, len(plan))
+	for i, op := range plan {
+		replaced := op.Verb == Delete && i+1 < len(plan) && plan[i+1].Verb == Add && plan[i+1].After.Key() == op.Before.Key()
+		if op.Verb == Add || replaced || op.Verb == Change && op.Object().Kind() < KindTable {
+			kept = append(kept, op)
+		}
+	}
+	return kept, len(plan) - len(kept)
+}
+
+// dropConflicts leaves out operations on what belongs to somebody else, and
+// on what needs it. Only conflicts that stand in the way of the plan are
+// returned.
+func dropConflicts(plan Plan, conflicts []Conflict) (Plan, []Conflict) {
+	if len(conflicts) == 0 {
+		return plan, nil
+	}
+	blocked := map[Key]bool{}
+	for _, c := range conflicts {
+		blocked[c.Key] = true
+	}
+	hit := map[Key]bool{}
+	kept := make(Plan, 0, len(plan))
+	for _, op := range plan {
+		o := op.Object()
+		if blocked[o.Key()] {
+			hit[o.Key()] = true
+		} else if !anyOf(o.Needs(), blocked) {
+			kept = append(kept, op)
+			continue
+		}
+		blocked[o.Key()] = true
+	}
+	return kept, slices.DeleteFunc(slices.Clone(conflicts), func(c Conflict) bool { return !hit[c.Key] })
+}

@@ -1,0 +1,152 @@
+package services
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/poplin-net/poplin/reconciler/view"
+	"github.com/poplin-net/poplin/schema"
+)
+
+// candidate is an endpoint before it is known whether it takes connections.
+type candidate struct {
+	target                      netip.AddrPort
+	ready, serving, terminating bool
+}
+
+// choose picks the endpoints that take new connections: the ready ones, else
+// those that serve while they terminate. A service that publishes addresses
+// which are not ready takes all.
+func choose(s *schema.Service, all []candidate) (targets []netip.AddrPort, ready, total int) {
+	pick := func(accept func(candidate) bool) []netip.AddrPort {
+		var out []netip.AddrPort
+		for _, c := range all {
+			if accept(c) {
+				out = append(out, c.target)
+			}
+		}
+		return out
+	}
+	targets = pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
+	if len(targets) == 0 {
+		targets = pick(func(c candidate) bool { return c.serving && c.terminating })
+	}
+	slices.SortFunc(targets, netip.AddrPort.Compare)
+	targets = slices.Compact(targets)
+	return targets, len(targets), len(all)
+}
+
+// candidates lists the endpoints of one port in one family: from pods for a
+// service with a selector, from slices for one without.
+func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family schema.Family, live *live) []candidate {
+	var out []candidate
+	if len(s.Selector) > 0 {
+		for _, pod := range r.pods.match(s.Namespace, s.Selector) {
+			if c, ok := r.podCandidate(pod, port, family, live); ok {
+				out = append(out, c)
+			}
+		}
+		return out
+	}
+	for _, slice := range r.slices[s.Meta.Name] {
+		if slice.Family != family {
+			continue
+		}
+		for _, p := range slice.Ports {
+			if p.Name == port.Name && p.Protocol == port.Protocol {
+				out = append(out, sliceCandidates(slice, p, live)...)
+			}
+		}
+	}
+	return out
+}
+
+func sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort, live *live) []candidate {
+	out := make([]candidate, 0, len(s.Endpoints))
+	for _, e := range s.Endpoints {
+		up := !live.failed[e.NodeName]
+		out = append(out, candidate{
+			target: netip.AddrPortFrom(e.Address, port.Port),
+			ready:  e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
+		})
+	}
+	return out
+}
+
+func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family schema.Family, live *live) (candidate, bool) {
+	number, ok := targetPort(pod, port)
+	if !ok {
+		return candidate{}, false
+	}
+	address, ready := live.pod(pod, family)
+	if !address.IsValid() {
+		return candidate{}, false
+	}
+	return candidate{
+		target: netip.AddrPortFrom(address, number),
+		ready:  ready, serving: ready, terminating: r.drain[pod.NodeName],
+	}, true
+}
+
+// targetPort finds the number of a service port's target in a pod.
+func targetPort(pod *schema.Pod, port schema.ServicePort) (uint16, bool) {
+	if port.Target.Number != 0 {
+		return port.Target.Number, true
+	}
+	for _, p := range pod.Ports {
+		if p.Name == port.Target.Name && p.Protocol == port.Protocol {
+			return p.Port, true
+		}
+	}
+	return 0, false
+}
+
+// live says where pods are now.
+type live struct {
+	pods     map[podKey]view.Pod
+	underlay map[string][]netip.Addr
+	failed   map[string]bool
+}
+
+// podKey includes the node: a pod that moved is where the documents say, as
+// soon as that node says so too.
+type podKey struct{ node, namespace, name string }
+
+func newLive(c *schema.Config, v view.View, host Host) *live {
+	l := &live{pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}}
+	for _, n := range c.Nodes {
+		l.underlay[n.Meta.Name.Name] = n.Addresses
+	}
+	add := func(node string, underlay []netip.Addr, pods []view.Pod) {
+		if len(underlay) > 0 {
+			l.underlay[node] = underlay
+		}
+		for _, p := range pods {
+			l.pods[podKey{node, p.Namespace, p.Name}] = p
+		}
+	}
+	for _, p := range v.Peers {
+		add(p.Name, p.Underlay, p.Pods)
+		l.failed[p.Name] = p.State == view.Failed
+	}
+	add(host.Node, host.Underlay, v.Self.Pods)
+	return l
+}
+
+// pod returns a pod's address in a family, if it has one, and whether it is
+// ready. A pod in the host's network has its node's address and is ready
+// while the node is alive.
+func (l *live) pod(p *schema.Pod, family schema.Family) (netip.Addr, bool) {
+	up := !l.failed[p.NodeName]
+	addresses, ready := l.underlay[p.NodeName], up
+	if !p.HostNetwork {
+		known := l.pods[podKey{p.NodeName, p.Namespace, p.Meta.Name.Name}]
+		addresses, ready = known.Addresses, up && known.Ready
+	}
+	for _, a := range addresses {
+		if schema.FamilyOf(a) == family {
+			return a, ready
+		}
+	}
+	return netip.Addr{}, false
+}

@@ -1,0 +1,105 @@
+// Package services computes, from documents and the view, on which frontends
+// each Service answers and which endpoints are behind them. It is pure, and
+// the one place that knows the rules: the compiler of nftables elements,
+// discovery and explain all read its result.
+//
+// The rules are those of Kubernetes (Service, EndpointSlice v1): an endpoint
+// takes connections if it is ready; if none is ready, those that still serve
+// while they terminate do.
+package services
+
+import (
+	"net/netip"
+
+	"github.com/poplin-net/poplin/reconciler/view"
+	"github.com/poplin-net/poplin/schema"
+)
+
+// Service is a Service with its frontends.
+type Service struct {
+	Document  *schema.Service
+	Frontends []Frontend
+}
+
+// FrontendKind says through which kind of address a frontend is reached.
+type FrontendKind uint8
+
+// The kinds.
+const (
+	ClusterIP FrontendKind = iota + 1
+	NodePort
+)
+
+// Frontend is an address and port on which a service answers. A node port
+// has no address of its own.
+type Frontend struct {
+	Kind     FrontendKind
+	Family   schema.Family
+	Address  netip.Addr // zero for node ports
+	Protocol schema.Protocol
+	Port     uint16
+	PortName string
+	// Endpoints take new connections, in the order of their addresses and
+	// without duplicates.
+	Endpoints []netip.AddrPort
+	// Endpoint states, for status: how many there are and how many serve.
+	Ready, Total int
+}
+
+// Host is what of this node the rules depend on.
+type Host struct {
+	Node     string
+	Underlay []netip.Addr
+}
+
+// Resolver resolves the services of one Config.
+type Resolver struct {
+	config *schema.Config
+	pods   podIndex
+	slices map[schema.Name][]*schema.EndpointSlice
+	drain  map[string]bool
+}
+
+// NewResolver indexes a Config.
+func NewResolver(c *schema.Config) *Resolver {
+	r := &Resolver{config: c, pods: indexPods(c.Pods), slices: map[schema.Name][]*schema.EndpointSlice{}, drain: map[string]bool{}}
+	for _, s := range c.Slices {
+		key := schema.Name{Namespace: s.Namespace, Name: s.Service}
+		r.slices[key] = append(r.slices[key], s)
+	}
+	for _, n := range c.Nodes {
+		r.drain[n.Meta.Name.Name] = n.Drain
+	}
+	return r
+}
+
+// Resolve computes all services as seen from a host, in the order of the
+// documents. Headless services have no frontends.
+func (r *Resolver) Resolve(v view.View, host Host) []Service {
+	live := newLive(r.config, v, host)
+	out := make([]Service, len(r.config.Services))
+	for i, s := range r.config.Services {
+		out[i] = Service{Document: s, Frontends: r.frontends(s, live)}
+	}
+	return out
+}
+
+func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
+	if s.Headless {
+		return nil
+	}
+	var out []Frontend
+	for _, port := range s.Ports {
+		for _, address := range s.ClusterIPs {
+			family := schema.FamilyOf(address)
+			f := Frontend{Kind: ClusterIP, Family: family, Address: address, Protocol: port.Protocol, Port: port.Port, PortName: port.Name}
+			f.Endpoints, f.Ready, f.Total = choose(s, r.candidates(s, port, family, live))
+			out = append(out, f)
+			if port.NodePort != 0 {
+				f.Kind, f.Address, f.Port = NodePort, netip.Addr{}, port.NodePort
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}

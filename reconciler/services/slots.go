@@ -1,0 +1,43 @@
+package services
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Slots numbers the endpoints of a frontend from 0. Endpoints of before keep
+// their slot where they can: a new one takes the slot of one that left, and
+// where more left than came, the last ones move into the holes. So one
+// endpoint replaced changes one slot. want has no duplicates; the result has
+// its endpoints and its length.
+func Slots(before, want []netip.AddrPort) []netip.AddrPort {
+	if slices.Equal(before, want) {
+		return before
+	}
+	fresh := slices.Clone(want)
+	out := make([]netip.AddrPort, len(before))
+	for i, e := range before {
+		if at := slices.Index(fresh, e); at >= 0 {
+			out[i] = e
+			fresh = slices.Delete(fresh, at, at+1)
+		}
+	}
+	for i := range out {
+		if !out[i].IsValid() && len(fresh) > 0 {
+			out[i], fresh = fresh[0], fresh[1:]
+		}
+	}
+	out = append(out, fresh...)
+	for i := 0; i < len(out); {
+		last := len(out) - 1
+		switch {
+		case !out[last].IsValid():
+			out = out[:last]
+		case !out[i].IsValid():
+			out[i], out = out[last], out[:last]
+		default:
+			i++
+		}
+	}
+	return out
+}
