@@ -23,8 +23,9 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	if err := errors.Join(check(plan), t.checkTables(plan)); err != nil {
 		return err
 	}
-	before, reach := t.seen, t.reachable(desired)
+	reach := t.reachable(desired)
 	whole := len(reconciler.Diff(t.seen, reach)) == len(plan) // it may have been cut down
+	t.touch(plan, desired)
 	t.desired = desired
 	err := t.commit(plan, desired)
 	if raced(err) {
@@ -41,12 +42,24 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	} else {
 		t.monitor.forget()
 	}
-	t.purge(ctx, plan, before, desired)
+	t.purge(ctx, desired)
 	news, e := t.monitor.drain()
 	if news {
 		t.kick()
 	}
 	return errors.Join(err, e)
+}
+
+// touch notes what a plan does to frontends. A table that is made anew hides
+// what was in it, so there the last desired state stands in.
+func (t *Target) touch(plan reconciler.Plan, desired reconciler.State) {
+	t.touched.add(plan)
+	for _, op := range plan {
+		if _, ok := op.Object().(reconciler.Table); ok {
+			t.touched.add(reconciler.Diff(t.desired, desired))
+			return
+		}
+	}
 }
 
 // reachable is the part of desired that does not belong into tables of

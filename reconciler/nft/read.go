@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -211,7 +210,7 @@ func (r *reader) readElements(l layout) error {
 				continue
 			}
 			if l.interval() {
-				ranges = append(ranges, bound{bytes.Clone(raw.key), raw.end})
+				ranges = append(ranges, bound{raw.key, raw.end})
 				continue
 			}
 			e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}

@@ -39,6 +39,7 @@ type Target struct {
 	// desired is the last state that was asked for: its groups are given
 	// back where the tables hold them whole.
 	desired reconciler.State
+	touched touched                                // by plans since connections were last looked through
 	tables  map[reconciler.Family]reconciler.Table // the tables that are ours, as seen
 	handles map[reconciler.Family]uint64           // the kernel's numbers of them
 }
