@@ -110,8 +110,8 @@ func TestLostEventsMeanReadingAgain(t *testing.T) {
 	if plan := reconciler.Diff(observe(t, x).State, want); len(plan) == 0 {
 		t.Fatal("the damage was not seen")
 	}
-	running(t, x)
 	n.run("for i in $(seq 50); do echo add table ip other; echo delete table ip other; done | nft -f -")
+	running(t, x)
 	eventually(t, "a kick after lost events", func() bool { return kicked(x) })
 	reach(t, x, want)
 	expect(t, n, x, want)
