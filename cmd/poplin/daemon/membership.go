@@ -10,66 +10,53 @@ import (
 	"github.com/poplin-net/poplin/schema"
 )
 
-// membership owns the gossip agent. The agent is bound to an address, a port
-// and a cluster; when one of these changes it is made anew, with the same
-// state directory.
+// membership owns the gossip agent, which starts with the first documents and
+// then runs as long as the daemon.
 type membership struct {
 	o    Options
 	kick func()
 
 	mu    sync.Mutex
-	bound agentKey
 	agent *overlay.Agent
 	stop  func()
-	err   error
 }
 
-// agentKey is what an agent cannot change while it runs.
-type agentKey struct {
-	cluster   string
-	bind      netip.AddrPort
-	encrypted bool
-	profile   string
-}
-
-// follow has an agent run for the documents and the underlay address, and
-// gives it its settings.
-func (m *membership) follow(ctx context.Context, c *schema.Config, address netip.Addr) {
-	key := agentKey{c.Cluster.Meta.Name.Name, netip.AddrPortFrom(address, c.Cluster.Gossip.Port), c.Cluster.Gossip.Encrypted, c.Cluster.Gossip.Profile}
+// follow has the agent run for the documents and the underlay address.
+func (m *membership) follow(ctx context.Context, c *schema.Config, address netip.Addr) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.agent == nil || m.bound != key {
-		m.close()
-		m.open(ctx, key)
+	bind := netip.AddrPortFrom(address, c.Cluster.Gossip.Port)
+	if m.agent == nil {
+		if err := m.open(ctx, c, bind); err != nil {
+			return err
+		}
 	}
-	if m.agent != nil {
-		m.agent.Configure(settingsOf(c, m.o.Node))
-	}
+	m.agent.Rebind(bind, c.Cluster.Gossip.Encrypted, c.Cluster.Gossip.Profile)
+	m.agent.Configure(settingsOf(c, m.o.Node))
+	return nil
 }
 
-func (m *membership) open(ctx context.Context, key agentKey) {
+func (m *membership) open(ctx context.Context, c *schema.Config, bind netip.AddrPort) error {
 	join := make([]netip.AddrPort, len(m.o.Join))
 	for i, a := range m.o.Join {
 		join[i] = a
 		if a.Port() == 0 {
-			join[i] = netip.AddrPortFrom(a.Addr(), key.bind.Port())
+			join[i] = netip.AddrPortFrom(a.Addr(), bind.Port())
 		}
 	}
 	agent, err := overlay.Open(overlay.Options{
-		Cluster: key.cluster, Node: m.o.Node, StateDir: m.o.StateDir, Bind: key.bind,
-		Encrypted: key.encrypted, KeyFile: m.o.KeyFile, Profile: key.profile,
+		Cluster: c.Cluster.Meta.Name.Name, Node: m.o.Node, StateDir: m.o.StateDir, Bind: bind,
+		Encrypted: c.Cluster.Gossip.Encrypted, KeyFile: m.o.KeyFile, Profile: c.Cluster.Gossip.Profile,
 		Bootstrap: m.o.Bootstrap, Join: join, BuildTime: m.o.Built, Log: m.o.Log,
 	})
-	m.err = err
 	if err != nil {
-		m.o.Log.Error("gossip", "error", err)
-		return
+		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() {
 		if err := agent.Run(ctx); err != nil {
-			m.failed(agent, err)
+			m.o.Log.Error("gossip ended", "error", err)
 		}
 	})
 	running.Go(func() {
@@ -82,53 +69,28 @@ func (m *membership) open(ctx context.Context, key agentKey) {
 			}
 		}
 	})
-	m.agent, m.bound = agent, key
+	m.agent = agent
 	m.stop = func() { cancel(); running.Wait() }
-}
-
-// failed forgets an agent that ended by itself, so that the next round opens
-// another.
-func (m *membership) failed(agent *overlay.Agent, err error) {
-	m.o.Log.Error("gossip ended", "error", err)
-	go func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if m.agent == agent {
-			m.close()
-			m.err = err
-		}
-	}()
-}
-
-// close stops the agent and waits for it.
-func (m *membership) close() {
-	if m.agent == nil {
-		return
-	}
-	m.stop()
-	m.agent, m.stop = nil, nil
+	return nil
 }
 
 // Close stops the agent, if one runs.
 func (m *membership) Close() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.close()
+	if m.agent != nil {
+		m.stop()
+	}
 }
 
-// snapshot is what the agent knows; without one, what the state directory
-// holds.
-func (m *membership) snapshot() (overlay.Snapshot, error) {
+// snapshot is what the agent knows; nothing without one.
+func (m *membership) snapshot() overlay.Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.agent != nil {
-		return m.agent.Snapshot(), nil
+	if m.agent == nil {
+		return overlay.Snapshot{}
 	}
-	s, err := overlay.ReadState(m.o.StateDir)
-	if m.err != nil {
-		err = m.err
-	}
-	return s, err
+	return m.agent.Snapshot()
 }
 
 func (m *membership) announce(a overlay.Announcement) {

@@ -43,9 +43,7 @@ func (d *Daemon) Plan(ctx context.Context, tree *api.Tree) (api.Plan, error) {
 			return
 		}
 		f.observed, f.revision = seen.State, next
-		if f.members, err = d.membership.snapshot(); err != nil {
-			return
-		}
+		f.members = d.membership.snapshot()
 		g := reach(f, d.compiler.Fork())
 		ops := e.Plan(seen, reconciler.Desired{State: g.State, Cause: causeOf(d.documents.now(), next)})
 		plan = planOf(f, g, ops, seen, time.Since(started))
@@ -177,7 +175,7 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	if err != nil {
 		return l, err
 	}
-	members, err := overlay.ReadState(o.StateDir)
+	members, err := overlay.ReadState(o.StateDir, settingsOf(next.Config, o.Node))
 	if err != nil {
 		return l, err
 	}

@@ -38,10 +38,10 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		return reconciler.Desired{}, fmt.Errorf("underlay: %w", underlayProblem)
 	}
 	if f.gossip {
-		d.membership.follow(ctx, c, f.underlay.Addresses[0])
-		if f.members, err = d.membership.snapshot(); err != nil {
-			return reconciler.Desired{}, fmt.Errorf("gossip: %w", err)
+		if err := d.membership.follow(ctx, c, f.underlay.Addresses[0]); err != nil {
+			return reconciler.Desired{}, err
 		}
+		f.members = d.membership.snapshot()
 	}
 	g := reach(f, d.compiler)
 	if len(g.Subnets) > 0 && !sameAddresses(g.addresses, d.addresses.pods) {

@@ -34,8 +34,8 @@ func (d *Daemon) Status() api.Status {
 		s.InSync = a.settled == docs.current.Digest && docs.held == nil
 	}
 	// Gossip goes on between rounds; what it says is read afresh.
-	if members, err := d.membership.snapshot(); err == nil && a.facts.revision != nil {
-		a.facts.members = members
+	if a.facts.revision != nil {
+		a.facts.members = d.membership.snapshot()
 	}
 	fillNode(&s, a)
 	fillMembers(&s, a)
