@@ -33,8 +33,11 @@ POPLIN_STATE_DIR. Exit codes: 0 done, in sync; 1 differences; 2 usage;
 		newReloadCommand(),
 		newAckCommand(),
 		newReleaseCommand(),
+		newExecCommand(),
+		newKeyCommand(),
 		newCleanupCommand(),
 		newLabCommand(),
+		newVersionCommand(),
 	)
 	return root
 }

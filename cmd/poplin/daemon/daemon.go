@@ -47,6 +47,7 @@ type Daemon struct {
 	loop     atomic.Pointer[reconciler.Loop]
 	compiler *compile.Compiler // of the loop's goroutine
 	inputs   inputs            // of the last round
+	standing map[string]bool   // namespaces of pods that stood after it
 }
 
 // targets are the places where objects live.

@@ -127,7 +127,7 @@ func fillPeer(out *api.Peer, m *overlay.Peer) {
 	if m == nil {
 		return
 	}
-	out.Revision, out.TCPOnly = m.Revision, m.TCPOnly
+	out.Revision, out.Digest, out.TCPOnly = m.Revision, m.Digest, m.TCPOnly
 	if m.Rejected != nil {
 		out.Rejected = &api.PeerRejected{Revision: m.Rejected.Revision, Error: m.Rejected.Error}
 	}
