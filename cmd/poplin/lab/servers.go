@@ -193,13 +193,16 @@ func (p *place) inode(name string) (uint64, error) {
 // namespace gets its name by a mount, of which inotify says nothing, but
 // poll(2) on mountinfo does (proc(5)).
 func (p *place) watchMounts(ctx context.Context, kick chan<- struct{}) error {
-	file, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", p.first))
+	// Not os.Open: the run-time library would poll the file too, and each
+	// change is told once per open file.
+	path := fmt.Sprintf("/proc/%d/mountinfo", p.first)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	defer file.Close()
+	defer unix.Close(fd)
 	for ctx.Err() == nil {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(file.Fd()), Events: unix.POLLPRI}}, int(mountsPoll.Milliseconds()))
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(mountsPoll.Milliseconds()))
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return err
 		}
