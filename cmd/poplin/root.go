@@ -13,6 +13,9 @@ func newRootCommand() *cobra.Command {
 	}
 	root.AddCommand(
 		// One line a command, in the order of the help page.
+		newValidateCommand(),
+		newSchemaCommand(),
+		newAllocateCommand(),
 		newLabCommand(),
 	)
 	return root
