@@ -35,11 +35,12 @@ func (a *allocator) subnets() error {
 		}
 		name := subnetName(node, names)
 		names[name] = true
-		var texts []string
+		var texts, quoted []string
 		for _, p := range cut {
-			texts = append(texts, fmt.Sprintf("%q", p.String()))
+			texts = append(texts, p.String())
+			quoted = append(quoted, fmt.Sprintf("%q", p.String()))
 		}
-		fmt.Fprintf(&b, "---\napiVersion: poplin/v1alpha1\nkind: Subnet\nmetadata: {name: %q}\nspec: {cidrs: [%s], node: %q}\n", name, strings.Join(texts, ", "), node)
+		fmt.Fprintf(&b, "---\napiVersion: poplin/v1alpha1\nkind: Subnet\nmetadata: {name: %q}\nspec: {cidrs: [%s], node: %q}\n", name, strings.Join(quoted, ", "), node)
 		a.out.Changes = append(a.out.Changes, fmt.Sprintf("%s: Subnet %s: %s for node %s", subnetsFile, name, strings.Join(texts, " and "), node))
 	}
 	if b.Len() == 0 {

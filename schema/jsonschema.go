@@ -157,7 +157,7 @@ func (v *validator) explain(at pointer, value *node, keyword string, schema map[
 	case "minimum", "maximum":
 		return one("%s must be between %v and %v", value.text, schema["minimum"], schema["maximum"])
 	case "minItems", "maxItems":
-		return one("must have %s, but has %d", countWords(schema, "minItems", "maxItems"), len(value.items))
+		return one("must have %s, but this list has %d", countWords(schema, "minItems", "maxItems"), len(value.items))
 	case "minLength":
 		return one("must not be empty")
 	}
@@ -238,11 +238,11 @@ func countWords(schema map[string]any, least, most string) string {
 	high, hasHigh := schema[most].(float64)
 	switch {
 	case hasLow && hasHigh && low == high:
-		return fmt.Sprintf("exactly %v", low)
+		return fmt.Sprintf("exactly %v element", low)
 	case hasLow && hasHigh:
-		return fmt.Sprintf("%v or %v", low, high)
+		return fmt.Sprintf("%v or %v elements", low, high)
 	case hasLow:
-		return fmt.Sprintf("at least %v", low)
+		return fmt.Sprintf("at least %v element", low)
 	}
-	return fmt.Sprintf("at most %v", high)
+	return fmt.Sprintf("at most %v elements", high)
 }
