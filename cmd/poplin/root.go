@@ -26,16 +26,21 @@ POPLIN_STATE_DIR. Exit codes: 0 done, in sync; 1 differences; 2 usage;
 	root.AddCommand(
 		// One line a command, in the order of the help page.
 		newRunCommand(),
+		newValidateCommand(),
 		newPlanCommand(),
 		newStatusCommand(),
 		newWaitCommand(),
 		newStateCommand(),
+		newExecCommand(),
+		newSchemaCommand(),
+		newAllocateCommand(),
+		newKeyCommand(),
 		newReloadCommand(),
 		newAckCommand(),
 		newReleaseCommand(),
-		newExecCommand(),
-		newKeyCommand(),
 		newCleanupCommand(),
+		newLabCommand(),
+		newVersionCommand(),
 		newLabCommand(),
 		newVersionCommand(),
 	)
