@@ -130,6 +130,11 @@ func TestChangesInPlace(t *testing.T) {
 		if round := n.settle(t, state...); len(round.Plan) == 0 {
 			t.Errorf("%s: nothing to do", name)
 		}
+		for _, show := range []string{"-4 route show 10.244.7.0/24", "-6 route show fd00:7::/64"} {
+			if out := ip(t, show); strings.Count(out, "\n") != 1 {
+				t.Errorf("%s: %s shows not one route: %s", name, show, out)
+			}
+		}
 		n.settle(t, example()...)
 		if after := ip(t, "-n "+podNS+" -o link show eth0"); after[:4] != before[:4] {
 			t.Errorf("%s: eth0 was made anew: %s → %s", name, before, after)
