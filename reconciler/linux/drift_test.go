@@ -39,20 +39,17 @@ func (n *node) awaitChange(t *testing.T, what string) time.Duration {
 	return 0
 }
 
-func TestDriftIsHeardAndMended(t *testing.T) {
-	if !onFreshHost(t) {
-		return
-	}
-	n := newNode(t)
-	n.run(t)
-	n.settle(t, example()...)
+// drift is what somebody does by hand.
+type drift struct {
+	name string
+	by   func()
+	// after is a line of what is observed then, gone one that is not.
+	after, gone string
+}
+
+func drifts(t *testing.T) []drift {
 	pod := "-n " + podNS + " "
-	for _, tc := range []struct {
-		name string
-		by   func()
-		// after is a line of what is observed then, gone one that is not.
-		after, gone string
-	}{
+	return []drift{
 		{"bridge", func() { ip(t, "link delete poplin-br0") }, "", bridge.String()},
 		{"tunnel device", func() { ip(t, "link delete poplin0") }, "", tun.String()},
 		{"route to a peer", func() { ip(t, "route delete 10.244.7.0/24") }, "", "route 10.244.7.0/24 dev poplin0 mtu 1400"},
@@ -75,7 +72,17 @@ func TestDriftIsHeardAndMended(t *testing.T) {
 		{"forwarding", func() { setSysctl(t, "net/ipv4/ip_forward", "0") }, "sysctl net/ipv4/ip_forward=0", ""},
 		{"namespace", func() { ip(t, "netns delete "+podNS) }, "", "netns " + podNS},
 		{"unmounted namespace", func() { must(t, unix.Unmount("/run/netns/"+podNS, unix.MNT_DETACH)); ip(t, "netns delete "+podNS) }, "", "netns " + podNS},
-	} {
+	}
+}
+
+func TestDriftIsHeardAndMended(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	n := newNode(t)
+	n.run(t)
+	n.settle(t, example()...)
+	for _, tc := range drifts(t) {
 		n.quiet(t, 50*time.Millisecond)
 		tc.by()
 		took := n.awaitChange(t, tc.name)
