@@ -85,8 +85,8 @@ func (e *Engine) Plan(observed Observation, desired Desired) Plan {
 // Converge runs one round: observe, plan, apply, and the same again until
 // nothing is left to do or nothing gets better. desire is called once, with
 // the first observation.
-func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired, error)) Round {
-	round := Round{Started: time.Now()}
+func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired, error)) (round Round) {
+	round.Started = time.Now()
 	defer func() { round.Took = time.Since(round.Started) }()
 	observed, err := e.Observe(ctx)
 	if err == nil {

@@ -25,6 +25,7 @@ type drops struct {
 // sample is one dropped packet.
 type sample struct {
 	reason Reason
+	total  uint64 // packets dropped for the reason so far
 	outer  netip.AddrPort
 	inner  header
 	err    error
@@ -43,13 +44,13 @@ func newDrops() *drops {
 // add counts a dropped packet. The outer address is that of the far end, if
 // it is known; err is what the kernel said, if it did.
 func (d *drops) add(r Reason, outer netip.AddrPort, packet []byte, err error) {
-	d.counts[r].Add(1)
+	total := d.counts[r].Add(1)
 	bit := uint32(1) << r
 	if d.armed.Load()&bit == 0 || d.armed.And(^bit)&bit == 0 {
 		return
 	}
 	inner, _ := parseHeader(packet)
-	d.samples <- sample{r, outer, inner, err}
+	d.samples <- sample{r, total, outer, inner, err}
 }
 
 // report logs samples until the context ends.
@@ -68,9 +69,8 @@ func (d *drops) report(ctx context.Context, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case s := <-d.samples:
-			count := d.counts[s.reason].Load()
-			log.Warn("tunnel dropped packets", s.attributes(count-logged[s.reason])...)
-			logged[s.reason] = count
+			log.Warn("tunnel dropped packets", s.attributes(s.total-logged[s.reason])...)
+			logged[s.reason] = s.total
 			timers[s.reason] = time.AfterFunc(warnEvery, func() { d.armed.Or(1 << s.reason) })
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -136,6 +137,8 @@ func TestKernelTraffic(t *testing.T) {
 					fmt.Sprintf("ping -c 3 -i 0.01 -W 5 10.244.%d.1", other),
 					fmt.Sprintf("ping -c 3 -i 0.01 -W 5 -I 10.244.%d.1 10.244.%d.1", s.n, other),
 					fmt.Sprintf("ping -c 3 -i 0.01 -W 5 fd00:%d::1", other),
+					// The kernel that forwards counts hops, the tunnel does not.
+					fmt.Sprintf("ping -c 1 -t 1 -W 5 10.244.%d.1", other),
 					// Larger than the device's MTU, so in two fragments.
 					fmt.Sprintf("ping -c 3 -i 0.01 -W 5 -s 2000 10.244.%d.1", other),
 				)
@@ -194,6 +197,46 @@ func transfer(t *testing.T, from, to *site, address string) {
 		t.Errorf("to %s: received %s, sent %s", address, got, want)
 	}
 	t.Logf("to %s: %.0f Mbit/s", address, float64(size*8)/time.Since(start).Seconds()/1e6)
+}
+
+func TestKernelForged(t *testing.T) {
+	if !inFreshNamespace(t) {
+		return
+	}
+	sites := newSites(t)
+	a, b := sites[0], sites[1]
+	a.open(b, false)
+	b.must("ip address add 192.0.2.99/24 dev eth0")
+	inner := make([]byte, 20) // from 10.244.9.9, which b does not own, to 10.244.1.1
+	copy(inner, []byte{0x45, 0, 0, 20, 8: 64, 9: 17, 12: 10, 244, 9, 9, 10, 244, 1, 1})
+	for _, forged := range []struct {
+		from string
+		data []byte
+	}{{"192.0.2.99:0", inner}, {"192.0.2.2:0", inner}, {"192.0.2.2:0", inner[:19]}, {"192.0.2.2:0", []byte("?")}} {
+		b.do(func() {
+			conn, err := udp.Listen(netip.MustParseAddrPort(forged.from))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := conn.Write([]udp.Datagram{{Data: forged.data, Addr: a.local}}); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	want := map[udp.Reason]uint64{udp.UnknownPeer: 1, udp.ForeignSource: 1, udp.Truncated: 1, udp.NotIP: 1}
+	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+		got := a.tunnel.Counters().Drops
+		delete(got, udp.NotUnicast) // what the kernel says when a link comes up
+		if maps.Equal(got, want) {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("drops %v, want %v", got, want)
+		}
+	}
+	b.open(a, false)
+	b.must("ping -c 1 -W 5 10.244.1.1")
 }
 
 func TestKernelDeviceDeleted(t *testing.T) {

@@ -89,22 +89,24 @@ func (t *table) route(packet []byte) (*peer, Reason) {
 }
 
 // accept says whether a packet that came from an outer address may go to the
-// kernel, and which peer sent it (nil if that is unknown).
+// kernel, and which peer sent it (nil if that is unknown). The owner of the
+// inner source tells whether the outer source is right, so good packets need
+// no lookup of the latter; who forges one is found out afterwards.
 func (t *table) accept(from netip.Addr, packet []byte) (*peer, Reason) {
+	h, reason := parseHeader(packet)
+	if reason == accepted {
+		owner, ok := t.bySubnet.Lookup(h.source)
+		if ok && owner.endpoint.Addr() == from {
+			if _, remote := t.bySubnet.Lookup(h.destination); remote {
+				return owner, Forwarded
+			}
+			return owner, accepted
+		}
+		reason = ForeignSource
+	}
 	sender, known := t.byAddress[from]
 	if !known {
 		return nil, UnknownPeer
 	}
-	h, reason := parseHeader(packet)
-	if reason != accepted {
-		return sender, reason
-	}
-	owner, ok := t.bySubnet.Lookup(h.source)
-	if !ok || owner.endpoint.Addr() != from {
-		return sender, ForeignSource
-	}
-	if _, remote := t.bySubnet.Lookup(h.destination); remote {
-		return owner, Forwarded
-	}
-	return owner, accepted
+	return sender, reason
 }

@@ -97,8 +97,8 @@ func (w *watches) effect(e fsnotify.Event) effect {
 	dir, base := path.Split(e.Name)
 	in := w.want[path.Clean(dir)]
 	switch self := w.want[e.Name]; {
-	case in.names[base]:
-		return moved
+	case in.names[base] != nothing:
+		return in.names[base]
 	case self.all:
 		return dirty
 	case !in.all:

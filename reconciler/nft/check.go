@@ -1,0 +1,51 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// check returns an error for the first operation that the tables cannot
+// hold. It runs before anything is sent: the kernel names the kind of message
+// that it refused, not the object.
+func check(plan reconciler.Plan) error {
+	known := index()
+	for _, op := range plan {
+		if err := checkObject(known, op.Object(), op.Verb); err != nil {
+			return &reconciler.OpError{Op: op, Err: err}
+		}
+	}
+	return nil
+}
+
+func checkObject(known map[reconciler.SetName]layout, o reconciler.Object, verb reconciler.Verb) error {
+	if f := familyOf(o); f != reconciler.IPv4 && f != reconciler.IPv6 {
+		return fmt.Errorf("family %q has no table", f)
+	}
+	switch o := o.(type) {
+	case reconciler.Table:
+		if verb != reconciler.Delete && o != markedTable(o.Family) {
+			return fmt.Errorf("only version %d of the skeleton can be made", reconciler.SkeletonVersion)
+		}
+	case reconciler.Chain:
+		if o.Slots < 1 {
+			return errors.New("a pick chain has at least one slot")
+		}
+	case reconciler.Element:
+		l, ok := known[o.Set]
+		if !ok {
+			return fmt.Errorf("set %q is not known", o.Set)
+		}
+		if err := l.check(o); err != nil {
+			return err
+		}
+		if l.verdict() {
+			if _, ok := pickChain(o.Family, o.Chain); !ok && o.Chain != reconciler.ChainRefuse {
+				return fmt.Errorf("chain %q is not known", o.Chain)
+			}
+		}
+	}
+	return nil
+}

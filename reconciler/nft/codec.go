@@ -1,0 +1,128 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// encode gives the bytes of fields of an element, each padded to four bytes,
+// as they lie in registers. A verdict has none: it goes by its chain's name.
+func encode(fields []field, e reconciler.Element) []byte {
+	var b []byte
+	for _, p := range fields {
+		switch p {
+		case fieldAddress, fieldSameAddress:
+			b = append(b, e.Address.AsSlice()...)
+		case fieldPrefix:
+			b = append(b, e.Prefix.Addr().AsSlice()...)
+		case fieldProtocol:
+			b = append(b, byte(e.Protocol), 0, 0, 0)
+		case fieldPort:
+			b = append(binary.BigEndian.AppendUint16(b, e.Port), 0, 0)
+		case fieldSlot:
+			b = binary.NativeEndian.AppendUint32(b, e.Slot)
+		case fieldTargetAddress:
+			b = append(b, e.Target.Addr().AsSlice()...)
+		case fieldTargetPort:
+			b = append(binary.BigEndian.AppendUint16(b, e.Target.Port()), 0, 0)
+		}
+	}
+	return b
+}
+
+// decode reads back what encode wrote into the fields of an element of the
+// family.
+func decode(fields []field, b []byte, e *reconciler.Element) error {
+	var target netip.Addr
+	for _, p := range fields {
+		n := p.width(e.Family)
+		if len(b) < n {
+			return errors.New("too short")
+		}
+		part := b[:n]
+		b = b[n:]
+		switch p {
+		case fieldAddress:
+			e.Address, _ = netip.AddrFromSlice(part)
+		case fieldSameAddress:
+			if a, _ := netip.AddrFromSlice(part); a != e.Address {
+				return fmt.Errorf("two addresses, %s and %s", e.Address, a)
+			}
+		case fieldProtocol:
+			e.Protocol = reconciler.Protocol(part[0])
+		case fieldPort:
+			e.Port = binary.BigEndian.Uint16(part)
+		case fieldSlot:
+			e.Slot = binary.NativeEndian.Uint32(part)
+		case fieldTargetAddress:
+			target, _ = netip.AddrFromSlice(part)
+		case fieldTargetPort:
+			e.Target = netip.AddrPortFrom(target, binary.BigEndian.Uint16(part))
+		}
+	}
+	if len(b) > 0 {
+		return errors.New("too long")
+	}
+	return nil
+}
+
+// check returns an error unless the set can hold the element: exactly the
+// set's fields are in use, and each is of the element's family and in its
+// canonical form. Anything else would be read back as something else.
+func (l layout) check(e reconciler.Element) error {
+	rest := e
+	for _, p := range append(l.key[:len(l.key):len(l.key)], l.value...) {
+		switch p {
+		case fieldAddress:
+			if err := checkAddress(e.Family, e.Address); err != nil {
+				return err
+			}
+			rest.Address = netip.Addr{}
+		case fieldPrefix:
+			if err := checkAddress(e.Family, e.Prefix.Addr()); err != nil {
+				return err
+			}
+			if e.Prefix != e.Prefix.Masked() {
+				return fmt.Errorf("%s has bits beyond its length", e.Prefix)
+			}
+			rest.Prefix = netip.Prefix{}
+		case fieldProtocol:
+			if e.Protocol == 0 {
+				return errors.New("the protocol is missing")
+			}
+			rest.Protocol = 0
+		case fieldPort:
+			rest.Port = 0
+		case fieldSlot:
+			rest.Slot = 0
+		case fieldTargetAddress:
+			if err := checkAddress(e.Family, e.Target.Addr()); err != nil {
+				return err
+			}
+			rest.Target = netip.AddrPort{}
+		case fieldChain:
+			if e.Chain == "" {
+				return errors.New("the chain is missing")
+			}
+			rest.Chain = ""
+		}
+	}
+	if rest != (reconciler.Element{Family: e.Family, Set: e.Set}) {
+		return fmt.Errorf("a field that %s does not have is set", l.name)
+	}
+	return nil
+}
+
+func checkAddress(f reconciler.Family, a netip.Addr) error {
+	switch {
+	case !a.IsValid():
+		return errors.New("an address is missing")
+	case a.BitLen() != 8*addressLength(f) || a.Is4In6() || a.Zone() != "":
+		return fmt.Errorf("%s is no address of family %s", a, f)
+	}
+	return nil
+}

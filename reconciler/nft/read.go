@@ -1,0 +1,278 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// Attributes that golang.org/x/sys/unix does not know (linux/netfilter/nf_tables.h).
+const (
+	nftaTableHandle = 4
+	nftSetConcat    = 0x80
+)
+
+// found is what was read of one family's table.
+type found struct {
+	exists bool
+	handle uint64 // the kernel's number of the table, never used again
+	// version is that of the marker, 0 without one.
+	version  int
+	damage   string // what of the skeleton is missing or changed
+	chains   []reconciler.Chain
+	elements []reconciler.Element
+}
+
+// objects lists what of a table counts as observed. Nothing in a damaged one
+// does: it will be made anew.
+func (t found) objects(f reconciler.Family) []reconciler.Object {
+	if !t.exists || t.version == 0 {
+		return nil
+	}
+	out := []reconciler.Object{reconciler.Table{Family: f, Version: t.version, Damage: t.damage}}
+	if t.damage != "" || t.version != reconciler.SkeletonVersion {
+		return out
+	}
+	for _, c := range t.chains {
+		out = append(out, c)
+	}
+	for _, e := range t.elements {
+		out = append(out, e)
+	}
+	return out
+}
+
+// reader reads one family's table.
+type reader struct {
+	conn   *netlink.Conn
+	family reconciler.Family
+	// wanted holds the pick chains that are mended in place if their rules
+	// differ.
+	wanted map[reconciler.Chain]bool
+	found  found
+}
+
+// damaged notes what is wrong with the table; the first finding is kept.
+func (r *reader) damaged(format string, args ...any) {
+	if r.found.damage == "" {
+		r.found.damage = fmt.Sprintf(format, args...)
+	}
+}
+
+func (r *reader) dump(message int, attrs ...netlink.Attribute) func(func([]byte, error) bool) {
+	return request(r.conn, nftablesType(message), netlink.Dump, byte(family(r.family)), attrs...)
+}
+
+// read reads the table whole. A table with the handle ours is poplin's even
+// if its marker is gone.
+func (r *reader) read(ours uint64) (found, error) {
+	if err := r.readTable(); err != nil || !r.found.exists {
+		return r.found, err
+	}
+	names, err := r.readChains()
+	if err != nil {
+		return found{}, err
+	}
+	switch {
+	case r.found.version == 0 && r.found.handle == ours:
+		r.found.version = reconciler.SkeletonVersion
+		r.damaged("chain %s is missing", markerName())
+		return r.found, nil
+	case r.found.version != reconciler.SkeletonVersion:
+		r.found.damage = "" // it is judged by rules of its own
+		return r.found, nil
+	}
+	if err := r.readRules(names); err != nil {
+		return found{}, err
+	}
+	if err := r.readSets(); err != nil {
+		return found{}, err
+	}
+	return r.found, nil
+}
+
+func (r *reader) readTable() error {
+	for m, err := range request(r.conn, nftablesType(unix.NFT_MSG_GETTABLE), 0, byte(family(r.family)),
+		stringAttribute(unix.NFTA_TABLE_NAME, tableName)) {
+		if errors.Is(err, unix.ENOENT) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("table %s %s: %w", r.family, tableName, err)
+		}
+		r.found.exists = true
+		for a := range attributes(m) {
+			switch a.kind {
+			case nftaTableHandle:
+				for _, b := range a.data {
+					r.found.handle = r.found.handle<<8 | uint64(b)
+				}
+			case unix.NFTA_TABLE_FLAGS:
+				if a.uint32() != 0 {
+					r.damaged("the table has flags %#x", a.uint32())
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// readSets checks that the sets are those of the skeleton and reads their
+// elements.
+func (r *reader) readSets() error {
+	seen := map[reconciler.SetName]bool{}
+	known := index()
+	for m, err := range r.dump(unix.NFT_MSG_GETSET, stringAttribute(unix.NFTA_SET_TABLE, tableName)) {
+		if err != nil {
+			return fmt.Errorf("sets of table %s %s: %w", r.family, tableName, err)
+		}
+		name, _ := find(m, unix.NFTA_SET_NAME)
+		l, ok := known[reconciler.SetName(name.text())]
+		if !ok {
+			r.damaged("set %s is not poplin's", name.text())
+			continue
+		}
+		seen[l.name] = true
+		if !l.describes(r.family, m) {
+			r.damaged("set %s is of another type", l.name)
+		}
+	}
+	for _, l := range layouts() {
+		if !seen[l.name] {
+			r.damaged("set %s is missing", l.name)
+		}
+		if r.found.damage != "" {
+			return nil
+		}
+		if err := r.readElements(l); err != nil {
+			return fmt.Errorf("set %s of table %s %s: %w", l.name, r.family, tableName, err)
+		}
+	}
+	return nil
+}
+
+// describes reports whether the kernel's description of a set is that of the
+// layout.
+func (l layout) describes(f reconciler.Family, m []byte) bool {
+	want, err := l.set(&nftables.Table{Name: tableName, Family: family(f)}, f)
+	if err != nil {
+		return false
+	}
+	var flags, keyType, keyLength, dataType, dataLength uint32
+	for a := range attributes(m) {
+		switch a.kind {
+		case unix.NFTA_SET_FLAGS:
+			flags = a.uint32()
+		case unix.NFTA_SET_KEY_TYPE:
+			keyType = a.uint32()
+		case unix.NFTA_SET_KEY_LEN:
+			keyLength = a.uint32()
+		case unix.NFTA_SET_DATA_TYPE:
+			dataType = a.uint32()
+		case unix.NFTA_SET_DATA_LEN:
+			dataLength = a.uint32()
+		}
+	}
+	var wantFlags, wantData uint32
+	if want.Interval {
+		wantFlags |= unix.NFT_SET_INTERVAL
+	}
+	if want.IsMap {
+		wantFlags |= unix.NFT_SET_MAP
+		wantData = want.DataType.GetNFTMagic()
+	}
+	if want.Concatenation {
+		wantFlags |= nftSetConcat
+	}
+	if l.verdict() {
+		wantData, dataLength = unix.NFT_DATA_VERDICT, 0
+	}
+	return flags == wantFlags && keyType == want.KeyType.GetNFTMagic() && keyLength == want.KeyType.Bytes &&
+		dataType == wantData && dataLength == want.DataType.Bytes
+}
+
+func (r *reader) readElements(l layout) error {
+	var ranges []bound
+	for m, err := range r.dump(unix.NFT_MSG_GETSETELEM,
+		stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName),
+		stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, string(l.name))) {
+		if err != nil {
+			return err
+		}
+		list, _ := find(m, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		for a := range attributes(list.data) {
+			raw, err := parseElement(a.data)
+			if err != nil {
+				r.damaged("set %s: %v", l.name, err)
+				continue
+			}
+			if l.interval() {
+				ranges = append(ranges, bound{raw.key, raw.end})
+				continue
+			}
+			e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}
+			if err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e)); err != nil {
+				r.damaged("set %s: %v", l.name, err)
+				continue
+			}
+			r.found.elements = append(r.found.elements, e)
+		}
+	}
+	list, err := prefixes(ranges)
+	if err != nil {
+		r.damaged("set %s: %v", l.name, err)
+	}
+	r.addPrefixes(l.name, list)
+	return nil
+}
+
+func (r *reader) addPrefixes(set reconciler.SetName, list []netip.Prefix) {
+	for _, p := range list {
+		r.found.elements = append(r.found.elements, reconciler.Element{Family: r.family, Set: set, Prefix: p})
+	}
+}
+
+// rawElement is an element as the kernel gives it.
+type rawElement struct {
+	key, value []byte
+	chain      string // of a verdict
+	end        bool   // the end of a range
+}
+
+// parseElement reads an element. What poplin never gives its elements (a
+// time-out, a counter, a verdict other than goto) is an error.
+func parseElement(b []byte) (rawElement, error) {
+	var e rawElement
+	for a := range attributes(b) {
+		switch a.kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			v, _ := find(a.data, unix.NFTA_DATA_VALUE)
+			e.key = v.data
+		case unix.NFTA_SET_ELEM_FLAGS:
+			e.end = a.uint32()&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		case unix.NFTA_SET_ELEM_DATA:
+			if v, ok := find(a.data, unix.NFTA_DATA_VALUE); ok {
+				e.value = v.data
+				continue
+			}
+			verdict, _ := find(a.data, unix.NFTA_DATA_VERDICT)
+			code, _ := find(verdict.data, unix.NFTA_VERDICT_CODE)
+			chain, _ := find(verdict.data, unix.NFTA_VERDICT_CHAIN)
+			if int32(code.uint32()) != unix.NFT_GOTO {
+				return e, fmt.Errorf("an element has verdict %d", int32(code.uint32()))
+			}
+			e.chain = chain.text()
+		case unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD:
+			// A comment changes nothing.
+		default:
+			return e, fmt.Errorf("an element has an attribute %d", a.kind)
+		}
+	}
+	return e, nil
+}

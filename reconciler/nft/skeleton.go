@@ -1,0 +1,118 @@
+package nft
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// tableName is the name of both tables.
+const tableName = "poplin"
+
+// markerPrefix starts the name of the empty chain that marks a table as
+// poplin's; the version of the skeleton follows.
+const markerPrefix = "poplin-skeleton-"
+
+// chain is a chain with its rules.
+type chain struct {
+	name  string
+	hook  *hook // nil: not a base chain
+	rules []rule
+}
+
+// markerName names the marker of this skeleton.
+func markerName() string { return fmt.Sprint(markerPrefix, reconciler.SkeletonVersion) }
+
+// skeleton gives the chains of a family's table, each before those that jump
+// to it.
+func skeleton(f reconciler.Family) []chain {
+	return []chain{
+		{name: markerName()},
+		{name: reconciler.ChainRefuse, rules: refuseRules(f)},
+		{name: "frontends", rules: frontendRules(f)},
+		{"prerouting", &hook{nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
+		{"output", &hook{nftables.ChainHookOutput, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
+		{"postrouting", &hook{nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource}, masqueradeRules(f)},
+	}
+}
+
+// refuseRules make a client's connect fail at once.
+func refuseRules(f reconciler.Family) []rule {
+	unreachable := reject(unix.NFT_REJECT_ICMP_UNREACH, 3) // port unreachable, RFC 792
+	if f == reconciler.IPv6 {
+		unreachable = reject(unix.NFT_REJECT_ICMP_UNREACH, 4) // port unreachable, RFC 4443
+	}
+	return []rule{
+		join(protocolIs(unix.IPPROTO_TCP), reject(unix.NFT_REJECT_TCP_RST, 0)),
+		unreachable,
+	}
+}
+
+// frontendRules send the first packet of a connection to its frontend's
+// chain. What matches most or costs least is asked first.
+func frontendRules(f reconciler.Family) []rule {
+	to := destination(f)
+	return []rule{
+		vmap(reconciler.SetServices, to, protocol(), port()),
+		join(in(reconciler.SetNodePortAddresses, to), notLoopback(f), local(expr.CmpOpEq),
+			vmap(reconciler.SetNodePorts, protocol(), port())),
+		join(echoRequest(f), in(reconciler.SetClusterAddresses, to), redirect()),
+		join(in(reconciler.SetServiceRanges, to), local(expr.CmpOpNeq), goTo(reconciler.ChainRefuse)),
+	}
+}
+
+// masqueradeRules say which connections take this host's address; see the
+// package comment.
+func masqueradeRules(f reconciler.Family) []rule {
+	from, to := source(f), destination(f)
+	elsewhere := join(translated(), notIn(reconciler.SetLocalSubnets, from), notIn(reconciler.SetLocalSubnets, to))
+	return []rule{
+		join(translated(), in(reconciler.SetHairpin, from, to), masquerade()),
+		join(elsewhere, in(reconciler.SetClusterAddresses, originalDestination(f)), local(expr.CmpOpNeq), masquerade()),
+		join(elsewhere, in(reconciler.SetNodePortAddresses, originalDestination(f)),
+			in(reconciler.SetMasqueradeNodePorts, protocol(), originalPort()), local(expr.CmpOpNeq), masquerade()),
+		join(in(reconciler.SetMasqueradeSubnets, from), notIn(reconciler.SetPodRanges, to),
+			notIn(reconciler.SetMasqueradeExclude, to), local(expr.CmpOpNeq), masquerade()),
+	}
+}
+
+// pickRules send a connection to one of the slots of its frontend. Between
+// the lookup of the chain and that of the slot a commit may have taken the
+// slot away; slot 0 is the last to go. If it is gone too, the client's next
+// try is another connection.
+func pickRules(c reconciler.Chain) []rule {
+	set, key := reconciler.SetEndpoints, []value{destination(c.Family), protocol(), port()}
+	if c.NodePort {
+		set, key = reconciler.SetNodePortEndpoints, key[1:]
+	}
+	slot := func(n int) rule {
+		return translate(c.Family, set, append(key[:len(key):len(key)], random(n))...)
+	}
+	return []rule{slot(c.Slots), slot(1), drop()}
+}
+
+// pickChain reads the name of a pick chain; ok is false for any other name.
+func pickChain(f reconciler.Family, name string) (c reconciler.Chain, ok bool) {
+	c.Family = f
+	rest := name
+	if cut, found := strings.CutPrefix(rest, "node-port-"); found {
+		c.NodePort, rest = true, cut
+	}
+	digits, found := strings.CutPrefix(rest, "pick-")
+	slots, err := strconv.Atoi(digits)
+	c.Slots = slots
+	return c, found && err == nil && slots > 0 && c.Name() == name
+}
+
+// markerVersion reads the version out of the name of a marker chain.
+func markerVersion(name string) (version int, ok bool) {
+	digits, found := strings.CutPrefix(name, markerPrefix)
+	version, err := strconv.Atoi(digits)
+	return version, found && err == nil
+}
