@@ -1,6 +1,8 @@
 package linux_test
 
 import (
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -173,4 +175,34 @@ func TestNothingHeardWhenNothingChanges(t *testing.T) {
 	case <-time.After(2 * time.Second):
 	}
 	n.wantState(t, example()...)
+}
+
+// poorEnv asks a re-executed test binary to do without CAP_NET_BROADCAST.
+const poorEnv = "POPLIN_LINUX_TEST_POOR"
+
+func TestDriftWithoutBroadcastCapability(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	if os.Getenv(poorEnv) == "" {
+		self, err := os.Executable()
+		must(t, err)
+		cmd := exec.Command("setpriv", "--inh-caps=-net_broadcast", "--bounding-set=-net_broadcast", self, "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), poorEnv+"=1")
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s", out)
+		must(t, err)
+		return
+	}
+	n := newNode(t)
+	n.run(t)
+	n.settle(t, example()...)
+	n.quiet(t, 100*time.Millisecond)
+	ip(t, "route delete 10.244.7.0/24")
+	n.awaitChange(t, "route to a peer")
+	n.settle(t, example()...)
+	n.quiet(t, 100*time.Millisecond)
+	ip(t, "-n "+podNS+" address delete 10.244.1.2/24 dev eth0")
+	t.Logf("heard in %v", n.awaitChange(t, "pod's address"))
+	n.settle(t, example()...)
 }

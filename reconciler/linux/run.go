@@ -37,8 +37,11 @@ func (t *Target) Run(ctx context.Context) error {
 	var all marks
 	all.everything()
 	t.dirt.put(all)
-	t.live.Store(true)
+	t.live.Store(events.all)
 	defer t.live.Store(false)
+	if !events.all {
+		t.log.Warn("without CAP_NET_BROADCAST changes inside pods are found only every few seconds", "every", sysctlAudit)
+	}
 
 	woken := make(chan struct{}, 1)
 	woken <- struct{}{}
