@@ -41,12 +41,13 @@ func checkWhole(t *testing.T, tree Tree) string {
 	return name
 }
 
-// TestOnlyWholeVersions switches between two versions in each way while a
-// watcher follows, in bursts whose last version has to arrive.
+// TestOnlyWholeVersions switches between two versions in each way under a busy
+// reader, in bursts whose last version has to arrive.
 func TestOnlyWholeVersions(t *testing.T) {
+	needs(t, "git")
+	needs(t, "rsync")
 	ways := map[string]func(t *testing.T, dir, root string) func(name string){
 		"git checkout in place": func(t *testing.T, _, root string) func(string) {
-			needs(t, "git")
 			must(t, os.MkdirAll(root, 0o755))
 			command(t, root, "git", "init", "-q", "-b", "main")
 			for _, name := range []string{"one", "two"} {
@@ -76,37 +77,72 @@ func TestOnlyWholeVersions(t *testing.T) {
 			return func(name string) { swapLink(t, name, root) }
 		},
 	}
-	for way, prepare := range ways {
-		t.Run(way, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			root := filepath.Join(dir, "config")
-			change := prepare(t, dir, root)
-			w := follow(t, Options{Root: root, Quiet: time.Second})
-			seen := 0
-			for burst := range 3 {
-				name := [2]string{"one", "two"}[burst%2]
-				for range 4 {
-					change([2]string{"two", "one"}[burst%2])
-					change(name)
-				}
-				eventually(t, w, "version "+name, func(s Snapshot) bool {
-					if s.Tree.Digest == "" {
-						return false
-					}
-					seen++
-					return checkWhole(t, s.Tree) == name
-				})
-			}
-			t.Logf("%d snapshots, all whole", seen)
-		})
+	type following struct {
+		accepted <-chan Tree
+		change   func(name string)
 	}
+	all := make(map[string]following)
+	for way, prepare := range ways {
+		dir := t.TempDir()
+		root := filepath.Join(dir, "config")
+		change := prepare(t, dir, root)
+		all[way] = following{readBusily(t, root), change}
+	}
+	end := time.After(deadline)
+	for burst := range 2 {
+		name, other := [2]string{"one", "two"}[burst], [2]string{"two", "one"}[burst]
+		for range 4 {
+			for _, f := range all {
+				f.change(other)
+				f.change(name)
+			}
+		}
+		for way, f := range all {
+			for got, count := "", 0; got != name; count++ {
+				select {
+				case tree := <-f.accepted:
+					got = checkWhole(t, tree)
+				case <-end:
+					t.Fatalf("%s: version %s not accepted, after %d others", way, name, count)
+				}
+			}
+		}
+	}
+}
+
+// readBusily judges and reads the root over and over, without waiting for
+// events as a Watcher does, and gives what it accepted.
+func readBusily(t *testing.T, root string) <-chan Tree {
+	trees, stop, stopped := make(chan Tree, 1000), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s, r := settle{quiet: time.Second}, newReader()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+			l := lookAt(root)
+			if s.judge(l, time.Now(), false).kind != whole {
+				continue
+			}
+			if tree, err := r.read(root, l); err == nil {
+				s.accepted = l
+				trees <- tree
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-stopped
+	})
+	return trees
 }
 
 // rsyncSwitch delivers with rsync.
 func rsyncSwitch(flags ...string) func(t *testing.T, dir, root string) func(string) {
 	return func(t *testing.T, dir, root string) func(string) {
-		needs(t, "rsync")
 		version(t, filepath.Join(dir, "one"), "one")
 		version(t, filepath.Join(dir, "two"), "two")
 		return func(name string) {
