@@ -41,8 +41,6 @@ POPLIN_STATE_DIR. Exit codes: 0 done, in sync; 1 differences; 2 usage;
 		newCleanupCommand(),
 		newLabCommand(),
 		newVersionCommand(),
-		newLabCommand(),
-		newVersionCommand(),
 	)
 	return root
 }
