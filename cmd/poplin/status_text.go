@@ -104,7 +104,7 @@ func writePeers(w io.Writer, s api.Status, now time.Time) {
 			seen = ago(now, *p.Seen)
 		}
 		revision := orDash(p.Revision)
-		if p.Revision != "" && p.Revision != s.Revision {
+		if p.Revision != "" && p.Digest != s.Digest {
 			revision += " other"
 		}
 		switch {

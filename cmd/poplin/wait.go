@@ -54,7 +54,7 @@ func follows(s api.Status, revision string, all bool) (bool, string) {
 		return false, missing
 	}
 	for _, p := range s.Peers {
-		if all && p.State == "alive" && !p.External && p.Revision != s.Revision {
+		if all && p.State == "alive" && !p.External && p.Digest != s.Digest {
 			return false, p.Name + " follows " + p.Revision
 		}
 	}

@@ -39,6 +39,13 @@ func onThread(fn func() error) error {
 		// Never unlocked: the runtime ends a thread whose goroutine ends
 		// while locked to it.
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread cannot be thrown away, and is what others see
+			// of this process. While it is held here fn gets another.
+			defer runtime.UnlockOSThread()
+			done <- onThread(fn)
+			return
+		}
 		done <- fn()
 	}()
 	return <-done

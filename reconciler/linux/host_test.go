@@ -2,6 +2,7 @@ package linux_test
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -34,21 +35,32 @@ func onFreshHost(t *testing.T) bool {
 		return true
 	}
 	t.Parallel()
+	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
+		skip(t, err)
+	} else {
+		f.Close()
+	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
 	cmd.SysProcAttr = freshNamespaces(unix.CLONE_NEWNET | unix.CLONE_NEWNS)
 	out, err := cmd.CombinedOutput()
 	if len(out) == 0 && err != nil {
-		if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-			t.Fatalf("no namespaces: %v", err)
-		}
-		t.Skipf("no namespaces: %v", err)
+		skip(t, fmt.Errorf("no namespaces: %w", err))
 	}
 	t.Logf("%s", out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return false
+}
+
+// skip says that the kernel cannot be had, which is a failure where it must.
+func skip(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
+		t.Fatal(err)
+	}
+	t.Skip(err)
 }
 
 func freshNamespaces(flags uintptr) *syscall.SysProcAttr {

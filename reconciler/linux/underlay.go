@@ -20,14 +20,15 @@ type Underlay struct {
 	Addresses []netip.Addr
 	Link      string
 	LinkIndex int
-	MTU       int // bytes
+	MTU       int  // bytes
+	Up        bool // administratively
 	// Prefixes are the networks that the link is directly on. A peer whose
 	// address is in one of them is on-link.
 	Prefixes []netip.Prefix
 }
 
 func (u Underlay) equal(o Underlay) bool {
-	return u.Link == o.Link && u.LinkIndex == o.LinkIndex && u.MTU == o.MTU &&
+	return u.Link == o.Link && u.LinkIndex == o.LinkIndex && u.MTU == o.MTU && u.Up == o.Up &&
 		slices.Equal(u.Addresses, o.Addresses) && slices.Equal(u.Prefixes, o.Prefixes)
 }
 
@@ -131,7 +132,8 @@ func (c *conn) underlay(choice string) (Underlay, error) {
 	if i < 0 {
 		return Underlay{}, errors.New("the link is gone")
 	}
-	u := Underlay{Link: links[i].name, LinkIndex: index, MTU: links[i].Attrs().MTU}
+	attrs := links[i].Attrs()
+	u := Underlay{Link: attrs.Name, LinkIndex: index, MTU: attrs.MTU, Up: attrs.RawFlags&unix.IFF_UP != 0}
 	u.addAddresses(first, index, addrs)
 	if len(u.Addresses) == 0 {
 		return Underlay{}, fmt.Errorf("link %s has no address", u.Link)

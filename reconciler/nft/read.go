@@ -52,6 +52,9 @@ func (t found) objects(f reconciler.Family) []reconciler.Object {
 type reader struct {
 	conn   *netlink.Conn
 	family reconciler.Family
+	// wanted holds the pick chains that are mended in place if their rules
+	// differ.
+	wanted map[reconciler.Chain]bool
 	found  found
 }
 
@@ -66,10 +69,9 @@ func (r *reader) dump(message int, attrs ...netlink.Attribute) func(func([]byte,
 	return request(r.conn, nftablesType(message), netlink.Dump, byte(family(r.family)), attrs...)
 }
 
-// read reads the table whole. ours says that a table of that handle is
-// poplin's even if its marker is gone.
-func read(conn *netlink.Conn, f reconciler.Family, ours uint64) (found, error) {
-	r := &reader{conn: conn, family: f}
+// read reads the table whole. A table with the handle ours is poplin's even
+// if its marker is gone.
+func (r *reader) read(ours uint64) (found, error) {
 	if err := r.readTable(); err != nil || !r.found.exists {
 		return r.found, err
 	}
@@ -83,6 +85,7 @@ func read(conn *netlink.Conn, f reconciler.Family, ours uint64) (found, error) {
 		r.damaged("chain %s is missing", markerName())
 		return r.found, nil
 	case r.found.version != reconciler.SkeletonVersion:
+		r.found.damage = "" // it is judged by rules of its own
 		return r.found, nil
 	}
 	if err := r.readRules(names); err != nil {

@@ -191,9 +191,16 @@ func (t *Target) read(list []reconciler.Family) (map[reconciler.Family]found, er
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
+	wanted := map[reconciler.Chain]bool{}
+	for _, o := range t.desired.Objects() {
+		if c, ok := o.(reconciler.Chain); ok {
+			wanted[c] = true
+		}
+	}
 	tables := make(map[reconciler.Family]found, len(list))
 	for _, f := range list {
-		if tables[f], err = read(conn, f, t.handles[f]); err != nil {
+		r := &reader{conn: conn, family: f, wanted: wanted}
+		if tables[f], err = r.read(t.handles[f]); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
 	}

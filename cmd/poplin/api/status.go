@@ -126,6 +126,7 @@ type Peer struct {
 	Backend   string         `json:"backend"`
 	MTU       int            `json:"mtu"`
 	Revision  string         `json:"revision"`
+	Digest    string         `json:"digest"`
 	Rejected  *PeerRejected  `json:"rejected"`
 	Pods      int            `json:"pods"`
 	PodsReady int            `json:"podsReady"`

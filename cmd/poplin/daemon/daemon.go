@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"os/user"
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
@@ -47,6 +49,7 @@ type Daemon struct {
 	loop     atomic.Pointer[reconciler.Loop]
 	compiler *compile.Compiler // of the loop's goroutine
 	inputs   inputs            // of the last round
+	standing map[string]bool   // namespaces of pods that stood after it
 }
 
 // targets are the places where objects live.
@@ -105,6 +108,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task("documents", d.watch)
 	task("reconciler", d.reconcile)
 	task("service manager", d.notify.run)
+	task("hangup", d.hangup)
 	<-ctx.Done()
 	tasks.Wait()
 	d.membership.Close()
@@ -145,6 +149,23 @@ func (d *Daemon) watch(ctx context.Context) error {
 		}
 		if d.documents.now() == nil {
 			d.notify.ready("waiting for documents: " + s.Problem)
+		}
+	}
+}
+
+// hangup reads everything again on SIGHUP.
+func (d *Daemon) hangup(ctx context.Context) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-signals:
+			if err := d.Reload(ctx); err != nil {
+				return err
+			}
 		}
 	}
 }

@@ -28,8 +28,8 @@ type documents struct {
 
 	mu       sync.Mutex
 	current  *revision
-	saved    string // digest of the last good copy
 	rejected *api.Rejected
+	refused  string // digest of what rejected is about
 	held     *heldRevision
 	source   source.Snapshot
 	problem  string // of the last good copy
@@ -69,7 +69,6 @@ func (d *documents) restore() {
 		return
 	}
 	d.current = &revision{Config: config, ID: tree.Label(), Digest: tree.Digest, Accepted: time.Now()}
-	d.saved = tree.Digest
 	d.log.Info("revision restored", "revision", d.current.ID)
 }
 
@@ -122,9 +121,10 @@ func (d *documents) relabel(tree source.Tree) bool {
 }
 
 func (d *documents) reject(tree source.Tree, diagnostics schema.Diagnostics) bool {
-	if d.rejected != nil && d.rejected.Revision == tree.Label() {
+	if d.rejected != nil && d.refused == tree.Digest {
 		return false
 	}
+	d.refused = tree.Digest
 	d.rejected, d.held = &api.Rejected{Revision: tree.Label(), Diagnostics: diagnostics}, nil
 	d.log.Warn("revision rejected", "revision", tree.Label(), "errors", diagnostics.Errors(), "first", firstError(diagnostics))
 	return true

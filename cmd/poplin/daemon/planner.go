@@ -21,6 +21,9 @@ type facts struct {
 	bridgeNF  bool
 	addresses map[schema.Name][]netip.Addr // of this node's pods, as last assigned
 	observed  reconciler.State
+	// standing are the namespaces of pods that stood at the end of the last
+	// round: a pod that is being repaired in this one stays ready.
+	standing map[string]bool
 	// gossip says that members tell who is alive; without it (--once, plan
 	// of another host) documents are all there is.
 	gossip bool
@@ -48,7 +51,7 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	assigned, problems := compile.Assign(c, f.node, subnets, f.addresses)
 	g := goal{addresses: assigned, problems: problems}
 	g.view = view.View{
-		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(c, f.node, assigned, f.observed)},
+		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(c, f.node, assigned, standing(f))},
 		Peers: peersOf(c, f.node, f.members),
 	}
 	if !f.gossip {
@@ -85,20 +88,29 @@ func ownClaims(s overlay.Snapshot) (claims []netip.Prefix, unsettled bool) {
 	return claims, unsettled
 }
 
-// ownPods are this node's pods with a namespace. One is ready when its
-// interface is there.
-func ownPods(c *schema.Config, node string, assigned map[schema.Name][]netip.Addr, observed reconciler.State) []view.Pod {
-	there := map[string]bool{}
-	for g := range observed.Groups() {
+// standing are the namespaces whose pods can be reached: their interface is
+// there now, or was at the end of the last round.
+func standing(f facts) map[string]bool {
+	out := maps.Clone(f.standing)
+	if out == nil {
+		out = map[string]bool{}
+	}
+	for g := range f.observed.Groups() {
 		if g.Objects[0].Kind() >= reconciler.KindTable {
 			continue // elements are many, and no links are among them
 		}
 		for _, o := range g.Objects {
 			if l, ok := o.(reconciler.Link); ok && l.Netns != "" && !l.Down {
-				there[l.Netns] = true
+				out[l.Netns] = true
 			}
 		}
 	}
+	return out
+}
+
+// ownPods are this node's pods with a namespace; ready are the namespaces of
+// those that can be reached.
+func ownPods(c *schema.Config, node string, assigned map[schema.Name][]netip.Addr, ready map[string]bool) []view.Pod {
 	var out []view.Pod
 	for _, p := range c.Pods {
 		addresses := assigned[p.Meta.Name]
@@ -106,7 +118,7 @@ func ownPods(c *schema.Config, node string, assigned map[schema.Name][]netip.Add
 			continue
 		}
 		netns := reconciler.NamespaceName(p.Namespace, p.Meta.Name.Name)
-		out = append(out, view.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Addresses: addresses, Ready: there[netns]})
+		out = append(out, view.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Addresses: addresses, Ready: ready[netns]})
 	}
 	return out
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,7 +26,7 @@ type inputs struct {
 func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (reconciler.Desired, error) {
 	revision := d.documents.now()
 	c := revision.Config
-	f := facts{node: d.o.Node, revision: revision, addresses: d.addresses.pods, observed: observed.State, gossip: !d.o.Once}
+	f := facts{node: d.o.Node, revision: revision, addresses: d.addresses.pods, observed: observed.State, gossip: !d.o.Once, standing: d.standing}
 	host, err := d.targets.linux.Facts(ctx)
 	if err != nil {
 		return reconciler.Desired{}, err
@@ -50,7 +51,7 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		}
 	}
 	d.announce(revision, g)
-	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Owners, g.view.Peers)}
+	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Claims, f.members.Owners, g.view.Peers)}
 	cause := d.inputs.cause(now)
 	d.inputs = now
 	d.account.computed(f, g)
@@ -127,31 +128,53 @@ func (d *Daemon) announce(r *revision, g goal) {
 // report keeps the account of a round. It runs on the loop's goroutine.
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
-	if r.Err != nil {
-		d.log.Error("round failed", "error", r.Err)
-	}
-	if len(r.Plan) > 0 {
-		s := r.Plan.Summary(r.Desired.State)
-		cause := r.Plan[0].Cause
-		d.log.Info("plan applied", "revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete, "cause", cause, "took", r.Took.Round(10*time.Microsecond))
-		for _, op := range r.Plan {
-			if op.Cause == reconciler.CauseDrift {
-				d.log.Info("drift repaired", "operation", op.String())
-			}
-			d.log.Debug("operation", "cause", op.Cause, "operation", op.String())
-		}
-	}
+	d.logRound(r)
 	// Pods whose interface came or went are to be announced; the round after
-	// this one sees them.
-	for _, op := range r.Plan {
-		if l, ok := op.Object().(reconciler.Link); ok && l.Netns != "" {
-			d.kick()
-			break
-		}
+	// this one does it.
+	if before := d.standing; !maps.Equal(before, d.stand(r)) {
+		d.kick()
 	}
 	if waiting != "" {
 		d.notify.ready("waiting for " + waiting)
 	} else {
 		d.notify.ready("in sync with " + d.documents.now().ID)
+	}
+}
+
+// stand notes which pods' interfaces are there after a round: all that it
+// was to reach, if it did.
+func (d *Daemon) stand(r reconciler.Round) map[string]bool {
+	d.standing = map[string]bool{}
+	if r.Err == nil && len(r.Conflicts) == 0 {
+		for _, p := range d.account.read().goal.view.Self.Pods {
+			d.standing[reconciler.NamespaceName(p.Namespace, p.Name)] = true
+		}
+	}
+	return d.standing
+}
+
+// logRound writes a line for what a round did, and none if it did nothing.
+func (d *Daemon) logRound(r reconciler.Round) {
+	if r.Err != nil {
+		d.log.Error("round failed", "error", firstLines(r.Err))
+	}
+	if len(r.Plan) == 0 {
+		return
+	}
+	s := r.Plan.Summary(r.Desired.State)
+	d.log.Info("plan applied", "revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete,
+		"cause", r.Plan[0].Cause, "took", r.Took.Round(10*time.Microsecond))
+	drifted := 0
+	first := ""
+	for _, op := range r.Plan {
+		if op.Cause == reconciler.CauseDrift {
+			if drifted++; drifted == 1 {
+				first = op.String()
+			}
+		}
+		d.log.Debug("operation", "cause", op.Cause, "operation", op)
+	}
+	if drifted > 0 {
+		d.log.Info("drift repaired", "count", drifted, "first", first)
 	}
 }

@@ -41,7 +41,7 @@ func (d *Daemon) Status() api.Status {
 	fillMembers(&s, a)
 	fillServices(&s, a.goal.Services)
 	d.fillTunnel(&s)
-	s.Problems = problemsOf(docs, a)
+	s.Problems = append(problemsOf(docs, a), d.orphans()...)
 	return s
 }
 
@@ -127,7 +127,7 @@ func fillPeer(out *api.Peer, m *overlay.Peer) {
 	if m == nil {
 		return
 	}
-	out.Revision, out.TCPOnly = m.Revision, m.TCPOnly
+	out.Revision, out.Digest, out.TCPOnly = m.Revision, m.Digest, m.TCPOnly
 	if m.Rejected != nil {
 		out.Rejected = &api.PeerRejected{Revision: m.Rejected.Revision, Error: m.Rejected.Error}
 	}
@@ -180,6 +180,22 @@ func (d *Daemon) fillTunnel(s *api.Status) {
 			s.Dropped["tunnel "+reason.String()] += int(n)
 		}
 	}
+}
+
+// orphans are processes in namespaces of pods that are gone: they run on,
+// without a network.
+func (d *Daemon) orphans() []api.Problem {
+	if d.loop.Load() == nil {
+		return nil
+	}
+	var out []api.Problem
+	for _, o := range d.targets.linux.Orphans() {
+		out = append(out, api.Problem{
+			What:   fmt.Sprintf("process %d is in the namespace of pod %s, which is gone", o.PID, o.Namespace),
+			Remedy: fmt.Sprintf("stop or move it: kill %d", o.PID),
+		})
+	}
+	return out
 }
 
 // problemsOf collects what stands in the way, most urgent first.
