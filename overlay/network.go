@@ -240,6 +240,9 @@ func (n *network) config(i *instance) (*memberlist.Config, error) {
 	config := memberlist.DefaultLANConfig()
 	// Failure is noticed after 2.2–3.3 s in a small cluster.
 	config.ProbeInterval, config.ProbeTimeout, config.SuspicionMult = 500*time.Millisecond, 200*time.Millisecond, 3
+	// Where nobody can confirm a suspicion, as between the last two nodes, it
+	// would take six times as long.
+	config.SuspicionMaxTimeoutMult = 2
 	// A join to a silent address blocks for so long.
 	config.TCPTimeout = 3 * time.Second
 	if i.bind.profile == profileWAN {
