@@ -533,10 +533,21 @@ func TestRealNetworkAndRebind(t *testing.T) {
 	c.startAll(2)
 	c.wait("two nodes settle over loopback", c.settled(1))
 	before := c.claims()
-	c.nodes["node-2"].Rebind(bind(3), false, "lan")
+	moved := c.nodes["node-2"]
+	moved.Rebind(bind(3), false, "lan")
+	c.wait("node-2 listens elsewhere", func() bool {
+		conn, err := net.Dial("tcp", binds[1].String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	moved.Announce(Announcement{Underlay: []netip.Addr{nodeAddr(2)}, MTU: 1234})
 	c.wait("node-2 has moved", func() bool {
-		s := c.nodes["node-1"].Snapshot()
-		return c.settled(1)() && s.Peer("node-2").ID != "" && c.nodes["node-2"].network.binding().addr != binds[1]
+		if c.state("node-2", "node-1") != PeerAlive {
+			t.Fatal("node-1 failed in between")
+		}
+		return c.nodes["node-1"].Snapshot().Peer("node-2").MTU == 1234
 	})
 	if !sameClaims(before, c.claims()) {
 		t.Error("claims changed")

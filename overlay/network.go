@@ -225,6 +225,7 @@ func (n *network) open(b binding) (i *instance, waiting string, err error) {
 	}
 	config, err := n.config(i)
 	if err == nil {
+		n.members.Store(0) // each instance tells of its members anew, itself first
 		i.list, err = memberlist.Create(config)
 	}
 	if err != nil {
