@@ -88,7 +88,7 @@ func newNetwork(t *testing.T) *network {
 		w.client.run("ip route add default via " + nodes[i])
 	}
 	for _, n := range []*netns{w.node, w.node2} {
-		n.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+		n.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
 	}
 	w.target = target(t, w.node)
 	return w
