@@ -51,10 +51,6 @@ type Engine struct {
 // Together they are responsible for each kind at most once.
 func NewEngine(targets ...Target) *Engine { return &Engine{targets: targets} }
 
-// Remember tells the engine what the last process on this host desired, so
-// that what changed since is told from what drifted.
-func (e *Engine) Remember(last State) { e.last, e.ran = last, true }
-
 // Observe reads all targets.
 func (e *Engine) Observe(ctx context.Context) (Observation, error) {
 	return Observe(ctx, e.targets...)
@@ -85,8 +81,8 @@ func (e *Engine) Plan(observed Observation, desired Desired) Plan {
 // Converge runs one round: observe, plan, apply, and the same again until
 // nothing is left to do or nothing gets better. desire is called once, with
 // the first observation.
-func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired, error)) Round {
-	round := Round{Started: time.Now()}
+func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired, error)) (round Round) {
+	round.Started = time.Now()
 	defer func() { round.Took = time.Since(round.Started) }()
 	observed, err := e.Observe(ctx)
 	if err == nil {

@@ -1,0 +1,135 @@
+package udp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// batchSize is how many packets are moved at once, at most.
+const batchSize = 32
+
+// Options are what a Tunnel is made of.
+type Options struct {
+	Device Device // owned by the tunnel
+	Conn   Conn   // owned by the tunnel
+	Log    *slog.Logger
+}
+
+// Tunnel moves packets between a device and sockets.
+type Tunnel struct {
+	device Device
+	log    *slog.Logger
+	drops  *drops
+	table  atomic.Pointer[table]
+	sender atomic.Pointer[Conn] // the connection to send through
+
+	mu     sync.Mutex // of what follows, and of changes of table and sender
+	conns  []Conn     // every connection that is read
+	group  *errgroup.Group
+	closed bool
+}
+
+// New makes a tunnel without peers. It owns the device and the connection
+// from now on; Run closes them, so it must be called.
+func New(o Options) *Tunnel {
+	t := &Tunnel{
+		device: o.Device,
+		log:    o.Log.With("device", o.Device.Name()),
+		drops:  newDrops(),
+		conns:  []Conn{o.Conn},
+	}
+	t.table.Store(newTable(nil, nil))
+	t.sender.Store(&o.Conn)
+	return t
+}
+
+// Run moves packets until the context ends, which is no error, or until the
+// device or the current connection fails. When it returns, the device and all
+// connections are closed. It is called once.
+func (t *Tunnel) Run(ctx context.Context) error {
+	group, running := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		<-running.Done()
+		return t.close() // makes the other goroutines return
+	})
+	group.Go(t.outbound)
+	group.Go(func() error {
+		t.drops.report(running, t.log)
+		return nil
+	})
+	t.mu.Lock()
+	t.group = group
+	for _, c := range t.conns {
+		group.Go(func() error { return t.inbound(c) })
+	}
+	t.mu.Unlock()
+
+	if err := group.Wait(); ctx.Err() == nil {
+		return fmt.Errorf("tunnel %s: %w", t.device.Name(), err)
+	}
+	return nil
+}
+
+// SetPeers replaces all peers, before or while the tunnel runs. Packets that
+// are on their way see either the old peers or the new ones.
+func (t *Tunnel) SetPeers(peers []Peer) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.table.Store(newTable(peers, t.table.Load()))
+}
+
+// SetConn sends through another connection from now on. Former connections
+// are still read, so that peers which do not know of the change yet are heard;
+// a caller that has waited long enough closes them. A connection that the
+// tunnel reads already can be set again. Once the tunnel has ended, SetConn
+// closes the connection and returns net.ErrClosed.
+func (t *Tunnel) SetConn(c Conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return errors.Join(fmt.Errorf("tunnel %s: %w", t.device.Name(), net.ErrClosed), c.Close())
+	}
+	t.sender.Store(&c)
+	if slices.Contains(t.conns, c) {
+		return nil
+	}
+	t.conns = append(t.conns, c)
+	if t.group != nil {
+		t.group.Go(func() error { return t.inbound(c) })
+	}
+	return nil
+}
+
+func (t *Tunnel) close() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closed = true
+	err := t.device.Close()
+	for _, c := range t.conns {
+		err = errors.Join(err, c.Close())
+	}
+	return err
+}
+
+// leave is called when a connection cannot be read any more, and returns what
+// that means for the tunnel: nothing for a former connection.
+func (t *Tunnel) leave(c Conn, err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil
+	}
+	if *t.sender.Load() == c {
+		return fmt.Errorf("socket %s: %w", c.Local(), err)
+	}
+	t.conns = slices.DeleteFunc(t.conns, func(other Conn) bool { return other == c })
+	return c.Close()
+}

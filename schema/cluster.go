@@ -1,0 +1,189 @@
+package schema
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// The defaults of a Cluster that are not the zero value.
+const (
+	defaultRetention    = "72h"
+	defaultDomain       = "cluster.local"
+	defaultNodePorts    = "30000-32767"
+	defaultRemovalLimit = 50 // percent
+	defaultUDPPort      = 8285
+	defaultGossipPort   = 8286
+	defaultLengthIPv4   = 24
+	defaultLengthIPv6   = 64
+	minMTUIPv6          = 1280 // RFC 8200 section 5
+)
+
+// newClusterDocument holds the defaults that are true.
+func newClusterDocument() *clusterDocument {
+	d := &clusterDocument{}
+	d.Spec.Masquerade.Enabled = true
+	d.Spec.DNS.Enabled = true
+	d.Spec.RemovalLimit.name = ""
+	d.Spec.RemovalLimit.number = -1
+	return d
+}
+
+// cluster converts a Cluster; ignore is its ignoreKinds.
+func (c *conversion) cluster(d *clusterDocument) *Cluster {
+	s := &d.Spec
+	out := &Cluster{
+		Meta:         c.meta,
+		PodCIDRs:     prefixes(s.PodCIDRs),
+		ServiceCIDRs: prefixes(s.ServiceCIDRs),
+		AllowRemoval: atoi(c.meta.Annotations["poplin/allow-removal"]),
+	}
+	out.SubnetLength.IPv4 = orDefault(s.SubnetLength.IPv4, defaultLengthIPv4)
+	out.SubnetLength.IPv6 = orDefault(s.SubnetLength.IPv6, defaultLengthIPv6)
+	out.SubnetRetention, _ = time.ParseDuration(orDefault(s.SubnetRetention, defaultRetention))
+	out.Masquerade.Enabled = s.Masquerade.Enabled
+	out.Masquerade.Exclude = prefixes(s.Masquerade.Exclude)
+	out.NodePortRange, _ = parsePortRange(orDefault(s.NodePortRange, defaultNodePorts))
+	out.Gossip.Port = uint16(orDefault(s.Gossip.Port, defaultGossipPort))
+	out.Gossip.Profile = orDefault(s.Gossip.Profile, "lan")
+	out.Gossip.Encrypted = s.Gossip.Encryption != "off"
+	out.Gossip.AllowedCIDRs = prefixes(s.Gossip.AllowedCIDRs)
+	c.overlay(s.Overlay, out)
+	c.dns(s.DNS, out)
+	c.nodePortAddresses(s.NodePortAddresses, out)
+	c.removalLimit(s.RemovalLimit, out)
+	c.clusterRanges(out)
+	for i, kind := range s.IgnoreKinds {
+		for _, known := range documentKinds {
+			if kind == known.name || kind == known.name+"."+groupOf(known.apiVersion) {
+				c.refuse(pointer("/spec/ignoreKinds").item(i), "%s is a kind that poplin reads; write Kind.group to ignore one of another group", kind)
+			}
+		}
+	}
+	return out
+}
+
+func (c *conversion) overlay(s overlaySpec, out *Cluster) {
+	at := pointer("/spec/overlay")
+	o := &out.Overlay
+	o.Backend = Backend(orDefault(s.Backend, string(BackendUDP)))
+	o.DirectRouting, o.MTU = s.DirectRouting, s.MTU
+	o.UnderlayFamily = orDefault(s.UnderlayFamily, "auto")
+	if o.Backend == BackendUDP {
+		o.Port = uint16(orDefault(s.Port, defaultUDPPort))
+	} else {
+		if s.Port != 0 {
+			c.refuse(at.field("port"), "the backend %s has no port", o.Backend)
+		}
+		if s.DirectRouting {
+			c.refuse(at.field("directRouting"), "the backend %s has no tunnel that routes could go beside", o.Backend)
+		}
+	}
+	if o.Backend == BackendUDP && o.Port == out.Gossip.Port {
+		c.refuse(at.field("port"), "port %d is that of the gossip too", o.Port)
+	}
+	if s.MTU != 0 && s.MTU < minMTUIPv6 && hasFamily(out.PodCIDRs, IPv6) {
+		c.refuse(at.field("mtu"), "%d is too small for IPv6, which needs %d", s.MTU, minMTUIPv6)
+	}
+}
+
+// hasFamily reports whether one of the ranges is of the family.
+func hasFamily(list []netip.Prefix, f Family) bool {
+	for _, p := range list {
+		if FamilyOf(p.Addr()) == f {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *conversion) dns(s dnsSpec, out *Cluster) {
+	at := pointer("/spec/dns/addresses")
+	out.DNS.Enabled = s.Enabled
+	out.DNS.Domain = orDefault(s.Domain, defaultDomain)
+	out.DNS.Addresses = addresses(s.Addresses)
+	c.onePerFamily(at, out.DNS.Addresses)
+	for i, a := range out.DNS.Addresses {
+		c.unicast(at.item(i), a)
+		for _, p := range out.PodCIDRs {
+			if p.Contains(a) {
+				c.refuse(at.item(i), "%s is inside the pod range %s", a, p)
+			}
+		}
+	}
+	if out.DNS.Addresses != nil {
+		return
+	}
+	for _, p := range out.ServiceCIDRs {
+		if a := addrAt(p, 10); p.Contains(a) {
+			out.DNS.Addresses = append(out.DNS.Addresses, a)
+		}
+	}
+}
+
+func (c *conversion) nodePortAddresses(list []string, out *Cluster) {
+	n := &out.NodePortAddresses
+	n.Primary = len(list) == 0
+	for _, text := range list {
+		switch text {
+		case "primary":
+			n.Primary = true
+		case "all":
+			n.All = true
+		default:
+			n.CIDRs = append(n.CIDRs, netip.MustParsePrefix(text))
+		}
+	}
+}
+
+func (c *conversion) removalLimit(limit intOrString, out *Cluster) {
+	text, percent := strings.CutSuffix(limit.name, "%")
+	switch {
+	case percent:
+		out.RemovalLimit.Percent = atoi(text)
+	case limit.name != "":
+		out.RemovalLimit.Count = atoi(limit.name)
+	case limit.number >= 0:
+		out.RemovalLimit.Count = limit.number
+	default:
+		out.RemovalLimit.Percent = defaultRemovalLimit
+	}
+}
+
+// minServiceBits is how many host bits a service range has at least: room
+// for the DNS address, which is the tenth.
+const minServiceBits = 4
+
+func (c *conversion) clusterRanges(out *Cluster) {
+	pods, services := pointer("/spec/podCIDRs"), pointer("/spec/serviceCIDRs")
+	c.onePrefixPerFamily(services, out.ServiceCIDRs)
+	for i, s := range out.ServiceCIDRs {
+		c.rangeUse(services.item(i), s)
+		if s.Addr().BitLen()-s.Bits() < minServiceBits {
+			c.refuse(services.item(i), "%s is too small for services; at least /%d", s, s.Addr().BitLen()-minServiceBits)
+		}
+	}
+	for i, p := range out.PodCIDRs {
+		c.rangeUse(pods.item(i), p)
+		for _, q := range out.PodCIDRs[:i] {
+			if p.Overlaps(q) {
+				c.refuse(pods.item(i), "pod range %s overlaps pod range %s", p, q)
+			}
+		}
+		for j, s := range out.ServiceCIDRs {
+			if p.Overlaps(s) {
+				c.refuse(services.item(j), "service range %s overlaps pod range %s", s, p)
+			}
+		}
+	}
+}
+
+// rangeUse refuses ranges that hold addresses of another meaning.
+func (c *conversion) rangeUse(at pointer, p netip.Prefix) {
+	for _, special := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::1/128", "fe80::/10", "ff00::/8"} {
+		if s := netip.MustParsePrefix(special); p.Overlaps(s) {
+			c.refuse(at, "%s overlaps %s, which has a meaning of its own", p, s)
+			return
+		}
+	}
+}

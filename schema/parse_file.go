@@ -1,0 +1,254 @@
+package schema
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// fileParser parses one file.
+type fileParser struct {
+	*Parser
+	file    *parsedFile
+	content []byte
+}
+
+// parseFile never fails: what is wrong is in the diagnostics.
+func (p *Parser) parseFile(file File, hash [32]byte) *parsedFile {
+	f := fileParser{p, &parsedFile{path: file.Path, hash: hash, harmless: map[harmlessKey]*harmlessFound{}}, file.Content}
+	documents, errs := readDocuments(file)
+	for _, e := range errs {
+		f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, e.position, e.message))
+	}
+	for i, n := range documents {
+		f.document(n, i, "")
+	}
+	return f.file
+}
+
+// readDocuments reads a file in the syntax that its name says.
+func readDocuments(file File) ([]*node, []syntaxError) {
+	if strings.HasSuffix(file.Path, ".json") {
+		return readJSON(file.Content)
+	}
+	return readYAML(file.Content)
+}
+
+func (f *fileParser) diagnostic(s Severity, at position, message string) Diagnostic {
+	d := Diagnostic{Severity: s, File: f.file.path, Line: at.line, Column: at.column, Width: max(at.width, 1), Message: message}
+	if at.line > 0 {
+		d.Source = sourceLine(f.content, at.line)
+	}
+	return d
+}
+
+// document parses one document, or the items of a List.
+func (f *fileParser) document(n *node, index int, at pointer) {
+	k, ok := f.kind(n)
+	if !ok {
+		return
+	}
+	u := &unit{kind: k, index: index, at: at}
+	u.meta = metaOf(metadata{Name: n.get("metadata").string("name"), Namespace: n.get("metadata").string("namespace")}, k, f.file.path, n)
+	if k.name != "List" {
+		f.file.units = append(f.file.units, u)
+	}
+	var walk fieldWalk
+	walk.walk(n, f.fields[k.name], "", "")
+	findings := append(f.validator.validate(k.name, n), walk.findings...)
+	if n.damaged {
+		findings = slices.DeleteFunc(findings, func(x finding) bool { return x.missing })
+	}
+	f.addFindings(u, n, Error, findings)
+	f.addHarmless(u, n, walk.harmless)
+	u.broken = n.damaged || len(findings) > 0
+	switch {
+	case u.broken:
+	case k.name == "List":
+		for i, item := range n.get("items").items {
+			f.document(item, index, at.field("items").item(i))
+		}
+	default:
+		f.convert(u, n)
+	}
+}
+
+// kind finds out what a document is. Those of foreign kinds are set aside:
+// the Cluster says whether they are ignored.
+func (f *fileParser) kind(n *node) (documentKind, bool) {
+	if n.kind != kindMapping {
+		f.refuse(n, "a document is a map with apiVersion and kind, but this is "+n.kind.String())
+		return documentKind{}, false
+	}
+	apiVersion, kind := n.string("apiVersion"), n.string("kind")
+	if apiVersion == "" && kind == "" && isKustomization(f.file.path) {
+		apiVersion, kind = "kustomize.config.k8s.io/v1beta1", "Kustomization"
+	}
+	if missing := cmp.Or(missingName("apiVersion", apiVersion), missingName("kind", kind)); missing != "" {
+		if !n.damaged {
+			f.refuse(n, missing)
+		}
+		return documentKind{}, false
+	}
+	k, ok := kindOf(apiVersion, kind)
+	if !ok {
+		d := f.diagnostic(Error, n.key("kind").orElse(n).position(), explainKind(apiVersion, kind))
+		d.Object = strings.TrimSpace(kind + " " + n.get("metadata").string("name"))
+		f.file.foreign = append(f.file.foreign, foreignKind{apiVersion, kind, d})
+	}
+	return k, ok
+}
+
+func (f *fileParser) refuse(n *node, message string) {
+	f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, n.position(), message))
+}
+
+func missingName(name, value string) string {
+	if value != "" {
+		return ""
+	}
+	return fmt.Sprintf("field %q is missing", name)
+}
+
+// isKustomization tells kustomize's own file, in which apiVersion and kind
+// may be left out.
+func isKustomization(file string) bool {
+	base := path.Base(file)
+	return base == "kustomization.yaml" || base == "kustomization.yml"
+}
+
+// orElse is n, or the other if n is nil.
+func (n *node) orElse(other *node) *node {
+	if n == nil {
+		return other
+	}
+	return n
+}
+
+func (f *fileParser) addFindings(u *unit, n *node, s Severity, findings []finding) {
+	for _, x := range findings {
+		l := locate(n, x)
+		d := f.diagnostic(s, l.position, x.message)
+		d.Object, d.Path = u.object(), l.path
+		f.file.diagnostics = append(f.file.diagnostics, d)
+	}
+}
+
+// located is where a finding is, for people.
+type located struct {
+	position
+	path   string
+	source string
+}
+
+// locate finds the place of a finding in its document.
+func locate(n *node, x finding) located {
+	l := located{position: n.find(x.at)}
+	about := x.at
+	if x.onKey {
+		parts := x.at.parts()
+		about = pointer("").field(parts[:len(parts)-1]...)
+		if key := n.at(about).key(parts[len(parts)-1]); key != nil {
+			l.position = key.position()
+		}
+	}
+	l.path = about.path(n)
+	return l
+}
+
+func (f *fileParser) addHarmless(u *unit, n *node, uses []harmlessUse) {
+	for _, use := range uses {
+		key := harmlessKey{use.name, use.reason}
+		if found := f.file.harmless[key]; found != nil {
+			found.count++
+			continue
+		}
+		l := locate(n, finding{at: use.at})
+		if k := n.at(parentOf(use.at)).key(lastOf(use.at)); k != nil {
+			l.position = k.position()
+		}
+		d := f.diagnostic(Warning, l.position, "")
+		d.Object, d.Path = u.object(), l.path
+		f.file.harmless[key] = &harmlessFound{d, 1}
+	}
+}
+
+func parentOf(p pointer) pointer { return p[:strings.LastIndexByte(string(p), '/')] }
+
+func lastOf(p pointer) string {
+	parts := p.parts()
+	return parts[len(parts)-1]
+}
+
+// convert makes the typed document. The schema has accepted it.
+func (f *fileParser) convert(u *unit, n *node) {
+	c := &conversion{root: n}
+	if err := f.convertKind(c, u, n); err != nil {
+		c.findings = append(c.findings, finding{message: err.Error()})
+	}
+	f.addFindings(u, n, Error, c.findings)
+	f.addFindings(u, n, Warning, c.warnings)
+	u.broken = len(c.findings) > 0
+}
+
+func (f *fileParser) convertKind(c *conversion, u *unit, n *node) error {
+	use := func(m metadata) {
+		u.meta = metaOf(m, u.kind, f.file.path, n)
+		c.meta = u.meta
+	}
+	switch u.kind.name {
+	case "Cluster":
+		d := newClusterDocument()
+		if err := f.decoder.decode(n, d); err != nil {
+			return err
+		}
+		use(d.Metadata)
+		u.cluster, u.ignore = c.cluster(d), d.Spec.IgnoreKinds
+	case "Subnet":
+		var d subnetDocument
+		if err := f.decoder.decode(n, &d); err != nil {
+			return err
+		}
+		use(d.Metadata)
+		u.subnet, u.masquerade = c.subnet(&d)
+	case "Node":
+		var d nodeDocument
+		if err := f.decoder.decode(n, &d); err != nil {
+			return err
+		}
+		use(d.Metadata)
+		u.node = c.node(&d)
+	case "Pod":
+		var d podDocument
+		if err := f.decoder.decode(n, &d); err != nil {
+			return err
+		}
+		use(d.Metadata)
+		u.pod = c.pod(&d)
+	case "Service":
+		var d serviceDocument
+		if err := f.decoder.decode(n, &d); err != nil {
+			return err
+		}
+		use(d.Metadata)
+		u.draft = c.draft(&d)
+	case "EndpointSlice":
+		var d sliceDocument
+		if err := f.decoder.decode(n, &d); err != nil {
+			return err
+		}
+		use(d.Metadata)
+		u.slices = []*EndpointSlice{c.slice(&d)}
+	case "Endpoints":
+		var d endpointsDocument
+		if err := f.decoder.decode(n, &d); err != nil {
+			return err
+		}
+		use(d.Metadata)
+		u.slices = c.endpoints(&d)
+		c.warn("/kind", "Endpoints is deprecated; write an EndpointSlice (discovery.k8s.io/v1)")
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package schema
+
+import "strings"
+
+// maxNamespaceFile is the longest name that a file can have (NAME_MAX). The
+// pod's network namespace is a file named NAMESPACE_NAME.
+const maxNamespaceFile = 255
+
+// pod converts a Pod.
+func (c *conversion) pod(d *podDocument) *Pod {
+	s := &d.Spec
+	out := &Pod{
+		Meta:        c.meta,
+		NodeName:    s.NodeName,
+		HostNetwork: s.HostNetwork,
+		Hostname:    s.Hostname,
+		Subdomain:   s.Subdomain,
+		Subnet:      c.meta.Annotations["poplin/subnet"],
+	}
+	if text := c.meta.Annotations["poplin/ip"]; text != "" {
+		out.StaticIPs, _ = parseIPList(text)
+	}
+	c.containerPorts(s.Containers, out)
+	c.sysctls(s.SecurityContext.Sysctls, out)
+	if length := len(out.Namespace) + 1 + len(out.Name.Name); length > maxNamespaceFile {
+		c.refuse("/metadata/name", "namespace and name together have %d characters; the name of the pod's network namespace has room for %d", length-1, maxNamespaceFile-1)
+	}
+	if !out.HostNetwork {
+		return out
+	}
+	for _, name := range []string{"poplin/ip", "poplin/subnet"} {
+		if c.meta.Annotations[name] != "" {
+			c.refuse(pointer("/metadata/annotations").field(name), "a pod with hostNetwork has the node's address")
+		}
+	}
+	if len(out.Sysctls) > 0 {
+		c.refuse("/spec/securityContext/sysctls", "with hostNetwork these would be the node's own settings")
+	}
+	return out
+}
+
+func (c *conversion) containerPorts(containers []containerSpec, out *Pod) {
+	type protocolPort struct {
+		protocol Protocol
+		port     uint16
+	}
+	names, ports := map[string]bool{}, map[protocolPort]bool{}
+	for i, container := range containers {
+		for j, p := range container.Ports {
+			at := pointer("/spec/containers").item(i).field("ports").item(j)
+			port := ContainerPort{p.Name, uint16(p.ContainerPort), protocolOf(p.Protocol)}
+			if port.Name != "" && names[port.Name] {
+				c.refuse(at.field("name"), "two ports are named %q", port.Name)
+			}
+			key := protocolPort{port.Protocol, port.Port}
+			if ports[key] {
+				c.warn(at.field("containerPort"), "port %d/%s is declared twice", port.Port, port.Protocol)
+			}
+			names[port.Name], ports[key] = true, true
+			out.Ports = append(out.Ports, port)
+		}
+	}
+}
+
+func (c *conversion) sysctls(list []sysctlSpec, out *Pod) {
+	for i, s := range list {
+		if out.Sysctls == nil {
+			out.Sysctls = make(map[string]string, len(list))
+		}
+		path := sysctlPath(s.Name)
+		if _, twice := out.Sysctls[path]; twice {
+			c.refuse(pointer("/spec/securityContext/sysctls").item(i).field("name"), "%s is set twice", s.Name)
+		}
+		out.Sysctls[path] = s.Value
+	}
+}
+
+// sysctlPath turns the name of a setting into its path below /proc/sys. As
+// sysctl(8) has it, the first separator says which of . and / separates; the
+// other one is part of a name and stands for the first (eth0/100 is the link
+// eth0.100).
+func sysctlPath(name string) string {
+	if i := strings.IndexAny(name, "./"); i < 0 || name[i] == '/' {
+		return name
+	}
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, name)
+}
