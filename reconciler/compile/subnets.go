@@ -97,6 +97,17 @@ func (s Subnet) contains(a netip.Addr) bool {
 	return slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
+// around returns the range of this node's that an address is in, with its
+// gateway. The static addresses of one pod may be of two subnets.
+func (b *builder) around(ip netip.Addr) (prefix netip.Prefix, gateway netip.Addr, ok bool) {
+	for _, s := range b.subnets {
+		if s.contains(ip) {
+			return s.prefix(reconciler.FamilyOf(ip))
+		}
+	}
+	return netip.Prefix{}, netip.Addr{}, false
+}
+
 // source returns the address that this host uses towards pods elsewhere: the
 // gateway of its first subnet of the family.
 func (b *builder) source(f reconciler.Family) netip.Addr {
