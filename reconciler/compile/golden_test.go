@@ -88,21 +88,29 @@ func (s scenario) input(t testing.TB, before bool) Input {
 
 func parseDocuments(t testing.TB, files map[string]string) *schema.Config {
 	t.Helper()
+	return parserOf(t)(files)
+}
+
+// parserOf gives a parser that remembers what it parsed.
+func parserOf(t testing.TB) func(files map[string]string) *schema.Config {
 	parser, err := schema.NewParser()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var list []schema.File
-	for name, text := range files {
-		if strings.HasSuffix(name, ".yaml") && text != "" {
-			list = append(list, schema.File{Path: name, Content: []byte(text)})
+	return func(files map[string]string) *schema.Config {
+		t.Helper()
+		var list []schema.File
+		for name, text := range files {
+			if strings.HasSuffix(name, ".yaml") && text != "" {
+				list = append(list, schema.File{Path: name, Content: []byte(text)})
+			}
 		}
+		config, diagnostics := parser.Parse(list)
+		if config == nil {
+			t.Fatalf("documents: %+v", diagnostics)
+		}
+		return config
 	}
-	config, diagnostics := parser.Parse(list)
-	if config == nil {
-		t.Fatalf("documents: %+v", diagnostics)
-	}
-	return config
 }
 
 // isChange reports whether the scenario says what was before.
