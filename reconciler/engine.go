@@ -51,10 +51,6 @@ type Engine struct {
 // Together they are responsible for each kind at most once.
 func NewEngine(targets ...Target) *Engine { return &Engine{targets: targets} }
 
-// Remember tells the engine what the last process on this host desired, so
-// that what changed since is told from what drifted.
-func (e *Engine) Remember(last State) { e.last, e.ran = last, true }
-
 // Observe reads all targets.
 func (e *Engine) Observe(ctx context.Context) (Observation, error) {
 	return Observe(ctx, e.targets...)

@@ -1,8 +1,10 @@
 package schema
 
 import (
+	"cmp"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -44,29 +46,8 @@ func (f *fileParser) diagnostic(s Severity, at position, message string) Diagnos
 
 // document parses one document, or the items of a List.
 func (f *fileParser) document(n *node, index int, at pointer) {
-	apiVersion, kind := n.string("apiVersion"), n.string("kind")
-	if apiVersion == "" && kind == "" && isKustomization(f.file.path) {
-		apiVersion, kind = "kustomize.config.k8s.io/v1beta1", "Kustomization"
-	}
-	for _, missing := range []string{"apiVersion", "kind"} {
-		value := apiVersion
-		if missing == "kind" {
-			value = kind
-		}
-		if n.kind != kindMapping {
-			f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, n.position(), "a document is a map with apiVersion and kind, but this is "+n.kind.String()))
-			return
-		}
-		if value == "" {
-			f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, n.position(), fmt.Sprintf("field %q is missing", missing)))
-			return
-		}
-	}
-	k, ok := kindOf(apiVersion, kind)
+	k, ok := f.kind(n)
 	if !ok {
-		d := f.diagnostic(Error, n.key("kind").orElse(n).position(), explainKind(apiVersion, kind))
-		d.Object = strings.TrimSpace(kind + " " + n.get("metadata").string("name"))
-		f.file.foreign = append(f.file.foreign, foreignKind{apiVersion, kind, d})
 		return
 	}
 	u := &unit{kind: k, index: index, at: at}
@@ -74,21 +55,61 @@ func (f *fileParser) document(n *node, index int, at pointer) {
 	if k.name != "List" {
 		f.file.units = append(f.file.units, u)
 	}
-	findings := f.validator.validate(k.name, n)
 	var walk fieldWalk
 	walk.walk(n, f.fields[k.name], "", "")
-	f.addFindings(u, n, Error, append(findings, walk.findings...))
-	f.addHarmless(u, n, walk.harmless)
-	if u.broken = len(findings)+len(walk.findings) > 0; u.broken {
-		return
+	findings := append(f.validator.validate(k.name, n), walk.findings...)
+	if n.damaged {
+		findings = slices.DeleteFunc(findings, func(x finding) bool { return x.missing })
 	}
-	if k.name == "List" {
+	f.addFindings(u, n, Error, findings)
+	f.addHarmless(u, n, walk.harmless)
+	u.broken = n.damaged || len(findings) > 0
+	switch {
+	case u.broken:
+	case k.name == "List":
 		for i, item := range n.get("items").items {
 			f.document(item, index, at.field("items").item(i))
 		}
-		return
+	default:
+		f.convert(u, n)
 	}
-	f.convert(u, n)
+}
+
+// kind finds out what a document is. Those of foreign kinds are set aside:
+// the Cluster says whether they are ignored.
+func (f *fileParser) kind(n *node) (documentKind, bool) {
+	if n.kind != kindMapping {
+		f.refuse(n, "a document is a map with apiVersion and kind, but this is "+n.kind.String())
+		return documentKind{}, false
+	}
+	apiVersion, kind := n.string("apiVersion"), n.string("kind")
+	if apiVersion == "" && kind == "" && isKustomization(f.file.path) {
+		apiVersion, kind = "kustomize.config.k8s.io/v1beta1", "Kustomization"
+	}
+	if missing := cmp.Or(missingName("apiVersion", apiVersion), missingName("kind", kind)); missing != "" {
+		if !n.damaged {
+			f.refuse(n, missing)
+		}
+		return documentKind{}, false
+	}
+	k, ok := kindOf(apiVersion, kind)
+	if !ok {
+		d := f.diagnostic(Error, n.key("kind").orElse(n).position(), explainKind(apiVersion, kind))
+		d.Object = strings.TrimSpace(kind + " " + n.get("metadata").string("name"))
+		f.file.foreign = append(f.file.foreign, foreignKind{apiVersion, kind, d})
+	}
+	return k, ok
+}
+
+func (f *fileParser) refuse(n *node, message string) {
+	f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, n.position(), message))
+}
+
+func missingName(name, value string) string {
+	if value != "" {
+		return ""
+	}
+	return fmt.Sprintf("field %q is missing", name)
 }
 
 // isKustomization tells kustomize's own file, in which apiVersion and kind

@@ -43,9 +43,22 @@ func NewParser() (*Parser, error) {
 // error; the diagnostics are all there are, sorted by place. A Config and
 // what it holds must not be changed: the next one shares it.
 func (p *Parser) Parse(files []File) (*Config, Diagnostics) {
+	t := p.tree(files)
+	diagnostics := t.diagnostics.sorted()
+	if diagnostics.Errors() > 0 {
+		return nil, diagnostics
+	}
+	return t.result, diagnostics
+}
+
+// tree reads a tree; options change what is reported.
+func (p *Parser) tree(files []File, options ...func(*tree)) *tree {
 	sorted := slices.Clone(files)
 	slices.SortFunc(sorted, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	t := &tree{parser: p, contents: make(map[string][]byte, len(files))}
+	for _, option := range options {
+		option(t)
+	}
 	known := make(map[string]*parsedFile, len(files))
 	digest := sha256.New()
 	for _, f := range sorted {
@@ -65,11 +78,7 @@ func (p *Parser) Parse(files []File) (*Config, Diagnostics) {
 	config.Digest = "sha256:" + hex.EncodeToString(digest.Sum(nil))
 	config.Files = len(files)
 	p.counts = Counts{config.Files, config.Documents, config.ByKind, config.Ignored, config.Automatic}
-	diagnostics := t.diagnostics.sorted()
-	if diagnostics.Errors() > 0 {
-		return nil, diagnostics
-	}
-	return config, diagnostics
+	return t
 }
 
 // tree is one call of Parse.
@@ -85,6 +94,7 @@ type tree struct {
 	broken                                 int // documents and files with errors of their own
 	cluster                                *unit
 	result                                 *Config
+	allocating                             bool // clashes of automatic addresses are about to be settled
 }
 
 // report adds a finding about a document. Where it stands is looked up in
@@ -106,6 +116,13 @@ func (t *tree) report(s Severity, u *unit, x finding) {
 }
 
 func (t *tree) locate(u *unit, x finding) located {
+	l := locate(t.document(u), x)
+	l.source = sourceLine(t.contents[u.meta.Place.File], l.line)
+	return l
+}
+
+// document reads the text of a document again.
+func (t *tree) document(u *unit) *node {
 	file := u.meta.Place.File
 	nodes, ok := t.texts[file]
 	if !ok {
@@ -115,9 +132,7 @@ func (t *tree) locate(u *unit, x finding) located {
 		}
 		t.texts[file] = nodes
 	}
-	l := locate(nodes[u.index].at(u.at), x)
-	l.source = sourceLine(t.contents[file], l.line)
-	return l
+	return nodes[u.index].at(u.at)
 }
 
 // fromFiles takes over what the files say by themselves.

@@ -176,7 +176,7 @@ func (d *serviceDraft) resolve(cluster *Cluster) *resolvedService {
 		switch {
 		case service.Type != NodePort:
 		case port.NodePort == 0:
-			port.NodePort = automaticNodePort(service.Name, port.Name, cluster.NodePortRange, 0)
+			port.NodePort = automaticNodePort(service.Name, *port, cluster.NodePortRange, 0)
 			r.automaticPorts[i] = true
 		case !cluster.NodePortRange.Contains(port.NodePort):
 			r.refuse(at, nodePortRangeText(port.NodePort, cluster.NodePortRange))
@@ -232,7 +232,7 @@ func (d *serviceDraft) resolveAddresses(cluster *Cluster, r *resolvedService) {
 		}
 		for _, p := range cluster.ServiceCIDRs {
 			if FamilyOf(p.Addr()) == family {
-				r.service.ClusterIPs = append(r.service.ClusterIPs, automaticAddress(r.service.Name, p, cluster.DNS.Addresses, 0))
+				r.service.ClusterIPs = append(r.service.ClusterIPs, newAddressPool(p, cluster.DNS.Addresses).address(r.service.Name, 0))
 				r.automaticIPs = append(r.automaticIPs, true)
 			}
 		}

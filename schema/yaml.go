@@ -50,8 +50,10 @@ func readYAML(content []byte) (documents []*node, errs []syntaxError) {
 		if document.Kind != yaml.DocumentNode || len(document.Content) == 0 {
 			continue
 		}
+		before := len(r.errs)
 		n := r.convert(document.Content[0], 1)
 		if n != nil && n.kind != kindNull {
+			n.damaged = len(r.errs) > before
 			documents = append(documents, n)
 		}
 		if r.stopped {
@@ -91,6 +93,10 @@ func explainSyntax(content []byte, err error) syntaxError {
 		return syntaxError{position{}, err.Error()}
 	}
 	at := position{load.Mark.Line, max(load.Mark.Column, 1), 1}
+	if context := load.ContextMark; context.Line > 0 && sourceLine(content, at.line) == "" {
+		// The end of the file says less than where the unfinished thing starts.
+		at = position{context.Line, max(context.Column, 1), 1}
+	}
 	if at.line > 0 {
 		text := sourceLine(content, at.line)
 		indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]

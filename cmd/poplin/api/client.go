@@ -22,12 +22,27 @@ type Client struct{ http http.Client }
 // when it is used.
 func NewClient(runDir string) *Client {
 	path := filepath.Join(runDir, SocketName)
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+	return NewClientOver(func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", path)
-	}
-	return &Client{http.Client{Transport: &http.Transport{DialContext: dial}}}
+	})
 }
+
+// NewClientOver makes a client that gets its connections from elsewhere. An
+// error of dial counts as ErrUnreachable.
+func NewClientOver(dial func(context.Context) (net.Conn, error)) *Client {
+	connect := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := dial(ctx)
+		if err != nil {
+			return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
+		}
+		return conn, nil
+	}
+	return &Client{http.Client{Transport: &http.Transport{DialContext: connect}}}
+}
+
+// Close gives up connections that are kept for later calls.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Status asks for the node's state.
 func (c *Client) Status(ctx context.Context) (Status, error) {
