@@ -55,7 +55,7 @@ func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconcil
 		g.Objects = append(g.Objects, reconciler.Sysctl{Netns: netns, Name: name, Value: p.Sysctls[name]})
 	}
 	for _, ip := range addresses {
-		prefix, gateway, ok := s.prefix(reconciler.FamilyOf(ip))
+		prefix, gateway, ok := b.around(ip)
 		if !ok {
 			continue
 		}
