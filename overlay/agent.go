@@ -28,6 +28,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -155,20 +156,21 @@ func (a *Agent) Run(ctx context.Context) error {
 	if !a.running.CompareAndSwap(false, true) {
 		return errors.New("gossip: run twice")
 	}
+	a.core.start()
+	wait := a.round() // what was configured so far holds before anybody is let in
 	var wg sync.WaitGroup
 	netCtx, stop := context.WithCancel(context.Background())
 	wg.Go(func() { a.network.run(netCtx) })
 	defer wg.Wait()
 	defer stop()
-	a.loop(ctx)
+	a.loop(ctx, wait)
 	return nil
 }
 
 // loop handles what comes until the context ends, then says goodbye.
-func (a *Agent) loop(ctx context.Context) {
-	timer := time.NewTimer(0)
+func (a *Agent) loop(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	a.core.start()
 	for {
 		select {
 		case <-ctx.Done():
@@ -178,14 +180,19 @@ func (a *Agent) loop(ctx context.Context) {
 		case <-a.inbox.kick:
 		case <-timer.C:
 		}
-		for _, event := range a.inbox.take() {
-			a.core.handle(event)
-		}
-		wait := a.core.settle()
-		a.network.publish(a.core.view())
-		a.store()
-		timer.Reset(wait)
+		timer.Reset(a.round())
 	}
+}
+
+// round handles what has come and gives how long to wait for more.
+func (a *Agent) round() time.Duration {
+	for _, event := range a.inbox.take() {
+		a.core.handle(event)
+	}
+	wait := a.core.settle()
+	a.network.publish(a.core.view())
+	a.store()
+	return wait
 }
 
 // goodbye is how long a stopping daemon takes at most to tell its peers.
@@ -243,6 +250,12 @@ const releasePatience = 5 * time.Second
 func (a *Agent) Snapshot() Snapshot {
 	s := *a.snapshot.Load()
 	s.Counters = a.inbox.counts()
+	s.Peers = slices.Clone(s.Peers)
+	for i := range s.Peers {
+		if at := a.network.pings.when(s.Peers[i].Name); at.After(s.Peers[i].LastSeen) {
+			s.Peers[i].LastSeen = at
+		}
+	}
 	return s
 }
 

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"encoding/base64"
+	"flag"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,10 +17,14 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		// miekg/dns, which memberlist imports, does not start any; go-metrics
-		// neither as long as it has no sink.
-		goleak.IgnoreTopFunction("testing.(*T).Parallel"))
+	flag.Parse()
+	// The tests here wait more than they work.
+	if err := flag.Set("test.parallel", "12"); err != nil {
+		panic(err)
+	}
+	// A probe that is under way when memberlist shuts down ends by itself
+	// within the probe interval, which may be stretched to four seconds.
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/memberlist.(*Memberlist).probeNode"))
 }
 
 // claims gives the claims of all running nodes, by name.
@@ -50,6 +55,7 @@ func sameClaims(a, b map[string][]ClaimStatus) bool {
 // Six nodes start at one instant, over real memberlist with real intervals.
 // No subnet that pods could have had an address of is ever lost.
 func TestSixNodesAtOnce(t *testing.T) {
+	t.Parallel()
 	runs := 1
 	if os.Getenv("POPLIN_TEST_LONG") != "" {
 		runs = 20
@@ -86,6 +92,7 @@ func TestSixNodesAtOnce(t *testing.T) {
 // Half of the cluster is cut off, everything restarts meanwhile, and it is
 // mended: nothing is renumbered, and routes stay throughout.
 func TestPartitionAndRestart(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 4)
 	c.startAll(4)
 	c.wait("four nodes settle", c.settled(1))
@@ -114,6 +121,7 @@ func TestPartitionAndRestart(t *testing.T) {
 // A node that was stopped in good order counts as alive as long as its data
 // plane is there: not with udp, not when its host is silent.
 func TestStopping(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
@@ -136,6 +144,7 @@ func TestStopping(t *testing.T) {
 }
 
 func TestReinstalledNodeGetsItsSubnetBack(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
@@ -159,6 +168,7 @@ func TestReinstalledNodeGetsItsSubnetBack(t *testing.T) {
 // Two machines of one name, both alive: the older stays, the newer claims
 // nothing and says so.
 func TestTwoMachinesOfOneName(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
@@ -171,7 +181,9 @@ func TestTwoMachinesOfOneName(t *testing.T) {
 		t.Fatal(err)
 	}
 	twin := c.run(a, 9)
-	c.wait("the newer one says so", func() bool { return strings.Contains(fmt.Sprint(twin.Snapshot().Problems), "two nodes call themselves node-3") })
+	c.wait("the newer one says so", func() bool {
+		return strings.Contains(fmt.Sprint(twin.Snapshot().Problems), "two nodes call themselves node-3")
+	})
 	c.wait("a peer says so", func() bool {
 		return strings.Contains(fmt.Sprint(c.nodes["node-1"].Snapshot().Problems), "two nodes call themselves node-3")
 	})
@@ -184,6 +196,7 @@ func TestTwoMachinesOfOneName(t *testing.T) {
 }
 
 func TestRelease(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
@@ -216,6 +229,7 @@ func TestRelease(t *testing.T) {
 // A node that leaves the roster is gone and its subnet is free; one that was
 // never in it is refused.
 func TestRoster(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
@@ -237,6 +251,7 @@ func TestRoster(t *testing.T) {
 }
 
 func TestDualStackPinnedAndFree(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.settings.PodCIDRs = append(c.settings.PodCIDRs, netip.MustParsePrefix("fd00:244::/48"))
 	c.settings.SubnetLengthIPv6 = 64
@@ -268,6 +283,7 @@ func TestDualStackPinnedAndFree(t *testing.T) {
 }
 
 func TestWithoutRoster(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.settings.Roster = nil
 	c.change = func(o *Options) {
@@ -288,6 +304,7 @@ func TestWithoutRoster(t *testing.T) {
 }
 
 func TestClockBeforeBuild(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1)
 	now := time.Unix(3600, 0)
 	c.change = func(o *Options) {
@@ -303,6 +320,7 @@ func TestClockBeforeBuild(t *testing.T) {
 
 // What a node knows survives it, and can be read without it.
 func TestReadState(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll(2)
 	c.wait("two nodes settle", c.settled(1))
@@ -335,6 +353,7 @@ func TestReadState(t *testing.T) {
 
 // An image that was copied to another machine makes itself a new ID.
 func TestAnotherMachine(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1)
 	o := c.options(1)
 	o.MachineID = filepath.Join(t.TempDir(), "machine-id")
@@ -376,6 +395,7 @@ func writeKeys(t *testing.T, path string, keys ...byte) {
 // Without a key nothing starts; keys come, are rotated one node at a time,
 // and a wrong one changes nothing.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	path := func(name string) string { return filepath.Join(c.dir, name+".key") }
 	c.change = func(o *Options) { o.Encrypted, o.KeyFile = true, path(o.Node) }
@@ -414,6 +434,7 @@ func TestKeys(t *testing.T) {
 
 // Whatever arrives on the wire changes nothing but counters.
 func TestGarbage(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll(2)
 	c.wait("two nodes settle", c.settled(1))
@@ -459,6 +480,7 @@ func TestGarbage(t *testing.T) {
 
 // 250 pods on a node, and one of them becomes ready.
 func TestManyPods(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
@@ -489,6 +511,7 @@ func TestManyPods(t *testing.T) {
 }
 
 func TestRealNetworkAndRebind(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	bind := func(i int) netip.AddrPort {
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.%d:0", 10+i))
@@ -510,10 +533,21 @@ func TestRealNetworkAndRebind(t *testing.T) {
 	c.startAll(2)
 	c.wait("two nodes settle over loopback", c.settled(1))
 	before := c.claims()
-	c.nodes["node-2"].Rebind(bind(3), false, "lan")
+	moved := c.nodes["node-2"]
+	moved.Rebind(bind(3), false, "lan")
+	c.wait("node-2 listens elsewhere", func() bool {
+		conn, err := net.Dial("tcp", binds[1].String())
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	moved.Announce(Announcement{Underlay: []netip.Addr{nodeAddr(2)}, MTU: 1234})
 	c.wait("node-2 has moved", func() bool {
-		s := c.nodes["node-1"].Snapshot()
-		return c.settled(1)() && s.Peer("node-2").ID != "" && c.nodes["node-2"].network.binding().addr != binds[1]
+		if c.state("node-2", "node-1") != PeerAlive {
+			t.Fatal("node-1 failed in between")
+		}
+		return c.nodes["node-1"].Snapshot().Peer("node-2").MTU == 1234
 	})
 	if !sameClaims(before, c.claims()) {
 		t.Error("claims changed")

@@ -138,3 +138,10 @@ func (p *pings) recent(name string) bool {
 	defer p.mu.Unlock()
 	return time.Since(p.last[name].at) < tcpOnlyAfter(len(p.last))
 }
+
+// when gives when a node answered last; zero: never.
+func (p *pings) when(name string) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last[name].at
+}

@@ -46,7 +46,7 @@ func (c *core) drop(reason string, err error) {
 // dropped.
 func (c *core) sender(name string, now time.Time) *member {
 	m := c.members[name]
-	if m == nil || !m.up || !c.settings.inRoster(name) {
+	if m == nil || !m.up || !c.inRoster(name) {
 		c.drop("stranger", errors.New(clip(name)))
 		return nil
 	}

@@ -26,11 +26,11 @@ func (c *core) publishClaims(now time.Time) {
 // publish makes the next version of this node's record if there is anything
 // new in it.
 func (c *core) publish(now time.Time) {
-	if c.frozen(now) || !c.configured {
-		return
-	}
 	if c.digest != c.told && now.Sub(c.changed) >= settled {
 		c.told = c.digest
+	}
+	if c.frozen(now) || !c.configured {
+		return
 	}
 	next := Record{Head: c.head(), Pods: c.announcement.Pods}
 	if c.self.Version > 0 && sameHead(c.self.Head, next.Head) && slices.EqualFunc(c.self.Pods, next.Pods, PodEntry.equal) &&
@@ -153,4 +153,7 @@ func (c *core) stop() {
 	c.unsaved = true
 	c.saved = time.Time{}
 	c.save(now)
+	if c.diskError != nil {
+		c.log.Error("gossip state not written", "error", c.diskError)
+	}
 }

@@ -39,7 +39,7 @@ func (r Round) Settled() bool { return r.Err == nil && r.Withheld == 0 && len(r.
 const maxPasses = 4
 
 // Engine brings a list of targets to a desired state. It remembers the last
-// desired state only to say why an operation is needed. It is used by one
+// desired state that was reached only to say why an operation is needed. It is used by one
 // goroutine at a time.
 type Engine struct {
 	targets []Target
@@ -114,7 +114,9 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 			break
 		}
 	}
-	e.last, e.ran = round.Desired.State, true
+	if round.Err == nil {
+		e.last, e.ran = round.Desired.State, true
+	}
 	return round
 }
 
@@ -175,21 +177,20 @@ func dropConflicts(plan Plan, conflicts []Conflict) (Plan, []Conflict) {
 	if len(conflicts) == 0 {
 		return plan, nil
 	}
-	blocked := map[Key]bool{}
+	marked, foreign := map[Key]bool{}, map[Key]bool{}
 	for _, c := range conflicts {
-		blocked[c.Key] = true
+		marked[c.Key], foreign[c.Key] = true, true
 	}
 	hit := map[Key]bool{}
 	kept := make(Plan, 0, len(plan))
 	for _, op := range plan {
 		o := op.Object()
-		if blocked[o.Key()] {
-			hit[o.Key()] = true
-		} else if !anyOf(o.Needs(), blocked) {
+		if !blocked(o, marked) {
 			kept = append(kept, op)
 			continue
 		}
-		blocked[o.Key()] = true
+		hit[o.Key()] = foreign[o.Key()]
+		block(o, marked)
 	}
 	return kept, slices.DeleteFunc(slices.Clone(conflicts), func(c Conflict) bool { return !hit[c.Key] })
 }

@@ -194,10 +194,20 @@ func (a *allocator) nodePorts() (map[wanted]uint16, error) {
 	return out, nil
 }
 
+// content is a file of the tree as it was, nil if there is none.
+func (a *allocator) content(path string) []byte {
+	for _, f := range a.tree.files {
+		if f.path == path {
+			return f.content
+		}
+	}
+	return nil
+}
+
 func (a *allocator) editor(file string) *editor {
 	e := a.editors[file]
 	if e == nil {
-		e = &editor{content: a.tree.contents[file], json: strings.HasSuffix(file, ".json")}
+		e = &editor{content: a.content(file), json: strings.HasSuffix(file, ".json")}
 		a.editors[file] = e
 	}
 	return e
@@ -206,7 +216,7 @@ func (a *allocator) editor(file string) *editor {
 // edit writes the addresses and ports of one service into its document.
 func (a *allocator) edit(u *unit, ips []netip.Addr, ports map[wanted]uint16) error {
 	r := u.settled.service
-	if r.automatic() == 0 {
+	if r.automatic == 0 {
 		return nil
 	}
 	spec := a.tree.document(u).get("spec")

@@ -54,7 +54,7 @@ func (a *allocator) subnets() error {
 // or makes it.
 func (a *allocator) appendFile(path, text string) {
 	i := slices.IndexFunc(a.out.Files, func(f File) bool { return f.Path == path })
-	content := a.tree.contents[path]
+	content := a.content(path)
 	if i >= 0 {
 		content = a.out.Files[i].Content
 	}

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"path"
 	"slices"
@@ -11,35 +12,36 @@ import (
 // fileParser parses one file.
 type fileParser struct {
 	*Parser
-	file    *parsedFile
-	content []byte
+	file *parsedFile
 }
 
-// parseFile never fails: what is wrong is in the diagnostics.
-func (p *Parser) parseFile(file File, hash [32]byte) *parsedFile {
-	f := fileParser{p, &parsedFile{path: file.Path, hash: hash, harmless: map[harmlessKey]*harmlessFound{}}, file.Content}
+// parseFile fills in what a file says. It never fails: what is wrong is in
+// the diagnostics. Several files may be parsed at a time.
+func (p *Parser) parseFile(file *parsedFile) {
+	f := fileParser{p, file}
+	file.hash = sha256.Sum256(file.content)
+	file.harmless = map[harmlessKey]*harmlessFound{}
 	documents, errs := readDocuments(file)
 	for _, e := range errs {
-		f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, e.position, e.message))
+		file.diagnostics = append(file.diagnostics, f.diagnostic(Error, e.position, e.message))
 	}
 	for i, n := range documents {
 		f.document(n, i, "")
 	}
-	return f.file
 }
 
 // readDocuments reads a file in the syntax that its name says.
-func readDocuments(file File) ([]*node, []syntaxError) {
-	if strings.HasSuffix(file.Path, ".json") {
-		return readJSON(file.Content)
+func readDocuments(file *parsedFile) ([]*node, []syntaxError) {
+	if strings.HasSuffix(file.path, ".json") {
+		return readJSON(file.content)
 	}
-	return readYAML(file.Content)
+	return readYAML(file.content)
 }
 
 func (f *fileParser) diagnostic(s Severity, at position, message string) Diagnostic {
 	d := Diagnostic{Severity: s, File: f.file.path, Line: at.line, Column: at.column, Width: max(at.width, 1), Message: message}
 	if at.line > 0 {
-		d.Source = sourceLine(f.content, at.line)
+		d.Source = sourceLine(f.file.content, at.line)
 	}
 	return d
 }
@@ -50,7 +52,7 @@ func (f *fileParser) document(n *node, index int, at pointer) {
 	if !ok {
 		return
 	}
-	u := &unit{kind: k, index: index, at: at}
+	u := &unit{kind: k, file: f.file, index: index, at: at}
 	u.meta = metaOf(metadata{Name: n.get("metadata").string("name"), Namespace: n.get("metadata").string("namespace")}, k, f.file.path, n)
 	if k.name != "List" {
 		f.file.units = append(f.file.units, u)

@@ -140,22 +140,12 @@ type resolvedService struct {
 	// open, by their index.
 	automaticIPs   []bool
 	automaticPorts []bool
+	automatic      int // how many there are of both
 	findings       []finding
 }
 
 func (r *resolvedService) refuse(at pointer, message string) {
 	r.findings = append(r.findings, finding{at: at, message: message})
-}
-
-// automatic counts the addresses and ports that nobody wrote down.
-func (r *resolvedService) automatic() int {
-	n := 0
-	for _, automatic := range slices.Concat(r.automaticIPs, r.automaticPorts) {
-		if automatic {
-			n++
-		}
-	}
-	return n
 }
 
 // resolve settles what the Cluster decides: families, addresses and node
@@ -180,6 +170,11 @@ func (d *serviceDraft) resolve(cluster *Cluster) *resolvedService {
 			r.automaticPorts[i] = true
 		case !cluster.NodePortRange.Contains(port.NodePort):
 			r.refuse(at, nodePortRangeText(port.NodePort, cluster.NodePortRange))
+		}
+	}
+	for _, automatic := range slices.Concat(r.automaticIPs, r.automaticPorts) {
+		if automatic {
+			r.automatic++
 		}
 	}
 	return r

@@ -193,17 +193,26 @@ func (r *yamlReader) convertMapping(n *yaml.Node, out *node, depth int) {
 	}
 }
 
-var (
-	// ambiguousWord is a boolean to YAML 1.1 and a string to YAML 1.2.
-	ambiguousWord = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$`)
-	// ambiguousNumber is a number to one of them only, or another number.
-	ambiguousNumber = regexp.MustCompile(`^[-+]?(0[0-9_]+|0o[0-7_]+|0b[01_]+|.*_.*|[0-9]+(:[0-5]?[0-9])+)$`)
-)
+// ambiguousNumber is a number to YAML 1.1 or 1.2 only, or not the same one.
+var ambiguousNumber = regexp.MustCompile(`^[-+]?(0[0-9_]+|0o[0-7_]+|0b[01_]+|.*_.*|[0-9]+(:[0-5]?[0-9])+)$`)
+
+// isAmbiguousWord tells words that are booleans to YAML 1.1 and strings to
+// YAML 1.2.
+func isAmbiguousWord(s string) bool {
+	if len(s) > 3 {
+		return false
+	}
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "on", "off":
+		return true
+	}
+	return false
+}
 
 func (r *yamlReader) convertScalar(n *yaml.Node, out *node) *node {
 	out.text, out.width = n.Value, scalarWidth(n)
 	plain := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) == 0
-	if plain && ambiguousWord.MatchString(n.Value) {
+	if plain && isAmbiguousWord(n.Value) {
 		r.refuse(n, "%s is a boolean to some readers of YAML and a string to others; write true, false or %q", n.Value, n.Value)
 		return nil
 	}

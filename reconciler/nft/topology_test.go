@@ -88,7 +88,7 @@ func newNetwork(t *testing.T) *network {
 		w.client.run("ip route add default via " + nodes[i])
 	}
 	for _, n := range []*netns{w.node, w.node2} {
-		n.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1")
+		n.run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0")
 	}
 	w.target = target(t, w.node)
 	return w
@@ -204,7 +204,7 @@ func (w *network) packets(n *netns, s *server, address string) {
 			s.mu.Lock()
 			s.seen[string(b[:n])] = from(a.String())
 			s.mu.Unlock()
-			_, _ = packets.WriteToUDPAddrPort([]byte(s.name+" "+from(a.String())), a)
+			_, _ = packets.WriteToUDPAddrPort([]byte(s.name+" "+from(a.String())+" "+string(b[:n])), a)
 		}
 	}()
 }
@@ -231,13 +231,14 @@ func (n *netns) dial(proto, address string, port uint16) (c net.Conn, err error)
 }
 
 // exchange sends a line and gives the answer. A datagram is sent once more
-// every 200 ms.
+// every 200 ms, and answers to earlier ones are left aside.
 func exchange(c net.Conn, proto string) (string, error) {
 	b := make([]byte, 512)
 	for end := time.Now().Add(5 * time.Second); ; {
+		question := fmt.Sprint(time.Now().UnixNano())
 		// A datagram that is rejected on its own host fails with EPERM, and the
 		// ICMP error comes with the next call.
-		if _, err := c.Write([]byte("hello")); err != nil && proto == "udp" && !errors.Is(err, unix.EPERM) {
+		if _, err := c.Write([]byte(question)); err != nil && proto == "udp" && !errors.Is(err, unix.EPERM) {
 			return "", err
 		}
 		wait := end
@@ -247,9 +248,18 @@ func exchange(c net.Conn, proto string) (string, error) {
 		if err := c.SetReadDeadline(wait); err != nil {
 			return "", err
 		}
-		n, err := c.Read(b)
-		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end) {
-			return string(b[:n]), err
+		for {
+			n, err := c.Read(b)
+			answer, mine := strings.CutSuffix(string(b[:n]), " "+question)
+			switch {
+			case err == nil && (mine || proto == "tcp"):
+				return answer, nil
+			case err != nil && (!errors.Is(err, os.ErrDeadlineExceeded) || time.Now().After(end)):
+				return "", err
+			}
+			if err != nil {
+				break
+			}
 		}
 	}
 }

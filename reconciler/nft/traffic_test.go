@@ -89,11 +89,6 @@ func (w *network) ways(t *testing.T, i int, proto string) {
 		{"remote pod to node port, back", w.podC, node, 30003, "c " + node},
 	} {
 		got, err := c.from.ask(proto, c.to, c.port)
-		if c.want == "" && proto == "udp" && err != nil && !errors.Is(err, unix.ECONNREFUSED) {
-			// The kernel limits the rate of ICMP errors.
-			time.Sleep(time.Second)
-			got, err = c.from.ask(proto, c.to, c.port)
-		}
 		switch {
 		case c.want == "" && !errors.Is(err, unix.ECONNREFUSED):
 			t.Errorf("%s: %q, %v", c.name, got, err)
@@ -287,26 +282,40 @@ func TestUnansweredTCPConnectionsAreDeleted(t *testing.T) {
 	w.server(w.podB, "b", podsB)
 	dead := [2][]string{{"10.244.2.99"}, {"fd24:0:0:2::99"}}
 	w.node2.run("ip route add blackhole 10.244.2.99; ip route add blackhole fd24:0:0:2::99")
+	w.serve(map[uint16][2][]string{1: dead})
+	result := make(chan string)
+	asked := 0
 	for i := range families() {
 		for _, way := range []struct {
 			from *netns
 			to   string
 			port uint16
 		}{{w.podA, vips[i], 1}, {w.client, nodes[i], 30001}, {w.node, vips[i], 1}} {
-			w.serve(map[uint16][2][]string{1: dead})
-			result := make(chan string, 1)
+			asked++
 			go func() {
 				got, err := way.from.ask("tcp", way.to, way.port)
-				result <- fmt.Sprint(got, " ", err)
+				if !strings.HasPrefix(got, "b ") {
+					got = fmt.Sprintf("%s: %q, %v", way.to, got, err)
+				}
+				result <- got
 			}()
-			eventually(t, "a SYN to the dead endpoint", func() bool {
-				out, err := w.node.try("conntrack -L -f " + ipv[i] + " -p tcp --state SYN_SENT")
-				return err == nil && strings.Contains(out, "dport="+fmt.Sprint(way.port)+" ")
-			})
-			w.serve(map[uint16][2][]string{1: {{podsB[0]}, {podsB[1]}}})
-			if got := <-result; !strings.HasPrefix(got, "b ") {
-				t.Errorf("%s: %s", way.to, got)
+		}
+	}
+	eventually(t, "every SYN to the dead endpoint", func() bool {
+		seen := 0
+		for i := range families() {
+			out, err := w.node.try("conntrack -L -p tcp --state SYN_SENT -f " + ipv[i])
+			if err != nil {
+				t.Fatal(err)
 			}
+			seen += strings.Count(out, "src="+dead[i][0]+" ")
+		}
+		return seen == asked
+	})
+	w.serve(map[uint16][2][]string{1: {{podsB[0]}, {podsB[1]}}})
+	for range asked {
+		if got := <-result; !strings.HasPrefix(got, "b ") {
+			t.Error(got)
 		}
 	}
 }
