@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -190,6 +191,23 @@ func alter(t *testing.T, v reflect.Value) {
 			t.Fatalf("no way to alter %s", v.Type())
 		}
 	}
+}
+
+func TestStateSurvivesJSON(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		a := randomState(t, State{})
+		text, err := json.Marshal(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b State
+		if err := json.Unmarshal(text, &b); err != nil {
+			t.Fatal(err)
+		}
+		if plan := Diff(a, b); len(plan) != 0 {
+			t.Fatalf("what was read differs: %v", plan)
+		}
+	})
 }
 
 func TestAttribute(t *testing.T) {

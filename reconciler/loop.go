@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -18,6 +19,7 @@ const (
 // Loop runs rounds of an engine. One goroutine owns a round; everything else
 // only kicks it.
 type Loop struct {
+	mu     sync.Mutex // held during a round
 	engine *Engine
 	kick   chan struct{}
 	// desire computes what a round is to reach from what was observed.
@@ -44,7 +46,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 	retry := retryFirst
 	for {
-		round := l.engine.Converge(ctx, func(o Observation) (Desired, error) { return l.desire(ctx, o) })
+		round := l.round(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -65,6 +67,20 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 		timer.Stop()
 	}
+}
+
+func (l *Loop) round(ctx context.Context) Round {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.engine.Converge(ctx, func(o Observation) (Desired, error) { return l.desire(ctx, o) })
+}
+
+// Between calls f with the engine between two rounds: for looking and
+// planning beside a running loop.
+func (l *Loop) Between(f func(*Engine)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f(l.engine)
 }
 
 // forward turns a target's changes into kicks.

@@ -36,6 +36,9 @@ func withCode(code int, err error) error {
 	return &exitError{code, err}
 }
 
+// silently is an exit code that needs no line.
+func silently(code int) error { return &exitError{code: code} }
+
 // exitStatus maps what a command returned to an exit code and a line for
 // standard error. An error without a code of its own comes from cobra (an
 // unknown flag or command, a wrong number of arguments): usage.

@@ -16,10 +16,7 @@ import (
 )
 
 func newLabCommand() *cobra.Command {
-	name := os.Getenv("POPLIN_LAB_NAME")
-	if name == "" {
-		name = lab.DefaultName
-	}
+	name := lab.DefaultName
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "A cluster of network namespaces on this machine, with real daemons",
@@ -30,7 +27,7 @@ Nothing of this machine's network is touched. Needs root, or user namespaces.`,
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.PersistentFlags().StringVar(&name, "name", name, "name of the lab (POPLIN_LAB_NAME)")
+	cmd.PersistentFlags().StringVar(&name, "name", name, "name of the lab")
 	cmd.AddCommand(
 		newLabUpCommand(&name),
 		newLabExecCommand(&name),

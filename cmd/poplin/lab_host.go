@@ -11,21 +11,23 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/cmd/poplin/lab"
+	"github.com/poplin-net/poplin/schema"
 )
 
 func contextWithoutSignals(cmd *cobra.Command) context.Context {
 	return context.WithoutCancel(cmd.Context())
 }
 
-// runtimeCode gives an error the code of run-time errors, if it has none of
-// its own.
-func runtimeCode(err error) error {
-	var coded *exitError
-	if errors.As(err, &coded) {
-		return err
+// labError gives an error its exit code; documents that were refused are
+// shown with all that is wrong with them.
+func labError(cmd *cobra.Command, err error) error {
+	var invalid *api.InvalidError
+	if errors.As(err, &invalid) {
+		schema.Diagnostics(invalid.Diagnostics).WriteText(cmd.ErrOrStderr(), false)
 	}
-	return withCode(exitRuntime, err)
+	return daemonError(err)
 }
 
 // newLabHostCommand makes a command that does one thing to one host.

@@ -3,12 +3,12 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/cmd/poplin/lab"
 )
 
@@ -24,46 +24,37 @@ func newLabStatusCommand(name *string) *cobra.Command {
 			if err != nil {
 				return withCode(exitRuntime, err)
 			}
-			switch output {
-			case "text":
-				return withCode(exitRuntime, labStatusText(cmd, client))
-			case "json":
+			if output == "json" {
 				return withCode(exitRuntime, labStatusJSON(cmd, client))
 			}
-			return fmt.Errorf("-o %s: want text or json", output)
+			return withCode(exitRuntime, labStatusText(cmd, client))
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json (a list of Status)")
+	outputFlag(cmd, &output)
 	return cmd
 }
 
 // labStatusJSON prints a list of the nodes' Status documents. A node without
-// an answer is there too, with its name and the error.
+// an answer is there too, with what is wrong as a problem.
 func labStatusJSON(cmd *cobra.Command, client *lab.Client) error {
 	info, err := client.Info(cmd.Context())
 	if err != nil {
 		return err
 	}
-	list := []json.RawMessage{}
+	list := []api.Status{}
 	for _, h := range info.Hosts {
 		if len(h.Daemon) == 0 {
 			continue
 		}
-		out, err := client.Output(cmd.Context(), h.Name, "poplin", "status", "-o", "json")
-		if err != nil || !json.Valid(out) {
-			out, err = json.Marshal(map[string]any{
-				"apiVersion": "poplin/v1alpha1", "kind": "Status", "node": h.Name,
-				"ready": false, "inSync": false, "error": fmt.Sprint(h.DaemonState, ": ", err),
-			})
-		}
+		status, err := client.Status(cmd.Context(), h.Name)
 		if err != nil {
-			return err
+			status = api.Status{APIVersion: api.APIVersion, Kind: "Status", Node: h.Name, Problems: []api.Problem{
+				{What: fmt.Sprintf("daemon %s: %v", h.DaemonState, err), Remedy: "poplin lab start " + h.Name},
+			}}
 		}
-		list = append(list, out)
+		list = append(list, status)
 	}
-	encoder := json.NewEncoder(cmd.OutOrStdout())
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(list)
+	return writeJSON(cmd.OutOrStdout(), list)
 }
 
 // labStatusText prints what `poplin status` prints on each node.
@@ -85,26 +76,17 @@ func labStatusText(cmd *cobra.Command, client *lab.Client) error {
 
 func labHostText(cmd *cobra.Command, client *lab.Client, h lab.HostInfo) error {
 	out := cmd.OutOrStdout()
-	note := ""
 	if h.Cut {
-		note = " · cut off the underlay"
+		fmt.Fprintf(out, "%s · cut off the underlay\n", h.Name)
 	}
 	if len(h.Daemon) == 0 {
-		_, err := fmt.Fprintf(out, "%s · no daemon%s · %s\n", h.Name, note, h.Addresses)
+		_, err := fmt.Fprintf(out, "%s · no daemon · %s\n", h.Name, joinText(h.Addresses))
 		return err
 	}
-	if h.DaemonState != "running" {
-		_, err := fmt.Fprintf(out, "%s · daemon %s%s\n", h.Name, h.DaemonState, note)
-		return err
-	}
-	text, err := client.Output(cmd.Context(), h.Name, "poplin", "status")
+	status, err := client.Status(cmd.Context(), h.Name)
 	if err != nil {
-		_, err = fmt.Fprintf(out, "%s · %v%s\n", h.Name, err, note)
+		_, err = fmt.Fprintf(out, "%s · daemon %s · %v\n", h.Name, h.DaemonState, err)
 		return err
 	}
-	if note != "" {
-		fmt.Fprintf(out, "%s%s\n", h.Name, note)
-	}
-	_, err = io.WriteString(out, string(text))
-	return err
+	return writeStatus(out, status, "", time.Now())
 }

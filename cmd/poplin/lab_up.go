@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ documents, else node-1, node-2, … . The directory is used in place: editing it
 			} else if !o.noDaemon {
 				return errors.New("which directory? usage: poplin lab up DIR")
 			}
-			return runtimeCode(up(cmd, o))
+			return labError(cmd, up(cmd, o))
 		},
 	}
 	flags := cmd.Flags()
@@ -68,7 +69,7 @@ func up(cmd *cobra.Command, o upOptions) error {
 	if err != nil {
 		return err
 	}
-	launched, err := lab.Launch(cmd.Context(), spec)
+	launched, err := lab.Launch(cmd.Context(), &spec)
 	if err != nil {
 		return err
 	}
@@ -80,7 +81,7 @@ func up(cmd *cobra.Command, o upOptions) error {
 	w := &labWatcher{client: client, lab: spec, started: started, seen: map[string]nodeRow{}}
 	err = w.waitInSync(cmd.Context(), launched.Gone(), o.timeout)
 	if !errors.Is(err, context.Canceled) {
-		err = errors.Join(err, w.print(cmd.Context(), cmd.OutOrStdout(), o))
+		err = errors.Join(err, showLab(cmd.OutOrStdout(), o, w))
 		if o.detach {
 			return err
 		}
@@ -96,11 +97,24 @@ func up(cmd *cobra.Command, o upOptions) error {
 	return errors.Join(err, downErr)
 }
 
+// showLab prints what there is and what to try.
+func showLab(out io.Writer, o upOptions, w *labWatcher) error {
+	if err := writeLab(out, w.lab, w.seen); err != nil {
+		return err
+	}
+	config, err := lab.ReadTree(o.dir)
+	if err != nil {
+		config = nil // it was edited meanwhile; the nodes' state says so
+	}
+	writeLabHints(out, o, w.lab, labServices{config})
+	return nil
+}
+
 // plan turns the flags into a lab.
 func (o upOptions) plan() (lab.Lab, error) {
 	options := lab.Options{
 		Name: o.name, Tree: o.dir, Trees: map[string]string{}, Count: o.nodes, NoDaemon: o.noDaemon,
-		Servers: !o.noServers, Detached: o.detach, Env: os.Environ(),
+		Servers: !o.noServers, Detached: o.detach, Backend: o.backend, Env: os.Environ(),
 	}
 	for _, t := range o.trees {
 		node, dir, found := strings.Cut(t, "=")

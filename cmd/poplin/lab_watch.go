@@ -4,45 +4,34 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
+	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/cmd/poplin/lab"
 )
 
 const (
-	syncPoll   = 250 * time.Millisecond // while nodes are awaited
+	syncPoll   = 100 * time.Millisecond // while nodes are awaited
 	followPoll = time.Second            // afterwards
 )
 
 // errLabGone says that the keeper ended by itself or was removed elsewhere.
 var errLabGone = errors.New("the lab has ended")
 
-// nodeStatus is what the lab reads of a node's Status.
-type nodeStatus struct {
-	Ready    bool   `json:"ready"`
-	InSync   bool   `json:"inSync"`
-	Revision string `json:"revision"`
-	Claims   []struct {
-		Subnet netip.Prefix `json:"subnet"`
-	} `json:"claims"`
-	Problems []struct {
-		What string `json:"what"`
-	} `json:"problems"`
-}
+// stateInSync is what labState says about a node that has all it should have.
+const stateInSync = "in sync"
 
-// nodeRow is one line of the lab's table.
+// nodeRow is what the lab knows of a node's daemon.
 type nodeRow struct {
-	underlay string
-	subnets  string
-	state    string
-	inSync   time.Duration // since the start; 0: not yet
+	status api.Status
+	state  string
+	inSync time.Duration // from the start until the node was first in sync; 0: not yet
 }
 
 // labWatcher follows the daemons of a lab.
@@ -53,8 +42,8 @@ type labWatcher struct {
 	seen    map[string]nodeRow
 }
 
-// waitInSync waits until every daemon says that it is in sync, and fails after
-// the time-out with the state of those that aren't.
+// waitInSync waits until every daemon is in sync and all of them have one
+// picture of the cluster, and fails after the time-out with the state of those that aren't.
 func (w *labWatcher) waitInSync(ctx context.Context, gone <-chan struct{}, timeout time.Duration) error {
 	deadline := time.After(timeout)
 	for {
@@ -68,7 +57,7 @@ func (w *labWatcher) waitInSync(ctx context.Context, gone <-chan struct{}, timeo
 		case <-gone:
 			return errLabGone
 		case <-deadline:
-			return fmt.Errorf("after %s not in sync: %s; see `poplin lab logs NODE`", timeout, strings.Join(waiting, ", "))
+			return fmt.Errorf("after %s still: %s; see `poplin lab logs NODE`", timeout, strings.Join(waiting, "; "))
 		case <-time.After(syncPoll):
 		}
 	}
@@ -86,119 +75,98 @@ func (w *labWatcher) follow(ctx context.Context, gone <-chan struct{}, out io.Wr
 		case <-time.After(followPoll):
 		}
 		w.look(ctx, func(node string, row nodeRow) {
-			fmt.Fprintf(out, "%s  %s  %s\n", node, row.subnets, row.state)
+			fmt.Fprintf(out, "%s  %s  %s\n", time.Now().Format(time.TimeOnly), node, rowText(row))
 		})
 	}
 }
 
-// look asks all daemons and names those that are not in sync. changed, if not
-// nil, is called for every node whose state is another than the last time.
+// look asks all daemons and says what is still missing. changed,
+// if not nil, is called for every node whose line is another than last time.
 func (w *labWatcher) look(ctx context.Context, changed func(string, nodeRow)) []string {
 	var waiting []string
-	for _, n := range w.lab.Nodes() {
-		if len(n.Daemon) == 0 {
-			continue
-		}
-		row := w.ask(ctx, n.Name)
-		before := w.seen[n.Name]
-		if row.state == "in sync" && before.inSync == 0 {
+	var statuses []api.Status
+	daemons := w.daemons()
+	for _, node := range daemons {
+		before := w.seen[node]
+		row := nodeRow{inSync: before.inSync}
+		var err error
+		row.status, err = w.client.Status(ctx, node)
+		row.state = labState(row.status, err, len(daemons)-1)
+		if row.state == stateInSync && row.inSync == 0 {
 			row.inSync = time.Since(w.started)
-		} else {
-			row.inSync = before.inSync
 		}
-		w.seen[n.Name] = row
-		if row.state != "in sync" {
-			waiting = append(waiting, n.Name+" "+row.state)
+		w.seen[node] = row
+		statuses = append(statuses, row.status)
+		if row.state != stateInSync {
+			waiting = append(waiting, node+" "+row.state)
 		}
-		if changed != nil && (before.state != row.state || before.subnets != row.subnets) {
-			changed(n.Name, row)
+		if changed != nil && ctx.Err() == nil && rowText(before) != rowText(row) {
+			changed(node, row)
+		}
+	}
+	if len(waiting) == 0 {
+		if text := labDisagreement(statuses); text != "" {
+			waiting = append(waiting, text)
 		}
 	}
 	return waiting
 }
 
-// ask gets the state of one daemon through the command that people use.
-func (w *labWatcher) ask(ctx context.Context, node string) nodeRow {
-	out, err := w.client.Output(ctx, node, "poplin", "status", "-o", "json")
-	var status nodeStatus
-	if err == nil {
-		err = json.Unmarshal(out, &status)
+// daemons names the nodes that run one.
+func (w *labWatcher) daemons() []string {
+	var names []string
+	for _, n := range w.lab.Nodes() {
+		if len(n.Daemon) > 0 {
+			names = append(names, n.Name)
+		}
 	}
-	if err != nil {
-		return nodeRow{state: "no answer"}
+	return names
+}
+
+// labState says in a few words how a node is; peers is how many others there
+// should be.
+func labState(s api.Status, err error, peers int) string {
+	alive := 0
+	for _, p := range s.Peers {
+		if p.State == "alive" && !p.External {
+			alive++
+		}
 	}
-	row := nodeRow{state: "waiting"}
 	switch {
-	case status.Ready && status.InSync:
-		row.state = "in sync"
-	case status.Ready:
-		row.state = "ready"
+	case err != nil:
+		return "no answer"
+	case s.Rejected != nil && len(s.Rejected.Diagnostics) > 0:
+		d := s.Rejected.Diagnostics[0]
+		return fmt.Sprintf("rejected %s: %s:%d: %s", s.Rejected.Revision, d.File, d.Line, d.Message)
+	case s.HeldBack != nil:
+		return fmt.Sprintf("holds back %s: %s", s.HeldBack.Revision, s.HeldBack.Reason)
+	case s.Waiting != "":
+		return "waits for " + s.Waiting
+	case !s.Ready:
+		return "starting"
+	case !s.InSync:
+		return "not in sync"
+	case alive < peers:
+		return fmt.Sprintf("sees %d of %d peers", alive, peers)
 	}
-	var subnets []string
-	for _, c := range status.Claims {
-		subnets = append(subnets, c.Subnet.String())
-	}
-	row.subnets = strings.Join(subnets, " ")
-	return row
+	return stateInSync
 }
 
-// print shows the lab as a table.
-func (w *labWatcher) print(ctx context.Context, out io.Writer, o upOptions) error {
-	info, err := w.client.Info(ctx)
-	if err != nil {
-		return err
+// rowText is what follow shows of a node, and compares.
+func rowText(row nodeRow) string {
+	text := row.state
+	if s := row.status; row.state == stateInSync {
+		text = fmt.Sprintf("in sync with %s  %s  %d pods, %d services, %d of %d endpoints", s.Revision,
+			subnetsText(s), len(s.Pods), s.Services, s.EndpointsReady, s.Endpoints)
 	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "NODE\tUNDERLAY\tSUBNET\tPODS\tSTATE\tIN SYNC")
-	for _, h := range info.Hosts {
-		if h.Name == lab.ClientName {
-			continue
-		}
-		row := w.seen[h.Name]
-		if len(h.Daemon) == 0 {
-			row.state = "no daemon"
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", h.Name, first(h.Addresses), row.subnets, podsText(h.Pods), row.state, syncText(row.inSync))
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return printServices(out, o)
+	return text
 }
 
-func first(addresses []netip.Addr) string {
-	if len(addresses) == 0 {
-		return ""
+func subnetsText(s api.Status) string {
+	var all []netip.Prefix
+	for _, sub := range s.Subnets {
+		all = append(all, sub.CIDRs...)
 	}
-	return addresses[0].String()
-}
-
-func syncText(d time.Duration) string {
-	if d == 0 {
-		return "-"
-	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
-}
-
-// podsText names the first pods and their addresses.
-func podsText(pods []lab.PodInfo) string {
-	const shown = 3
-	var text []string
-	for i, p := range pods {
-		if i == shown {
-			text = append(text, fmt.Sprintf("and %d more", len(pods)-shown))
-			break
-		}
-		name := strings.TrimPrefix(p.Name, "default/")
-		text = append(text, strings.TrimSpace(name+" "+strings.Join(p.Addresses, " ")))
-	}
-	if len(text) == 0 {
-		return "-"
-	}
-	return strings.Join(text, ", ")
-}
-
-// printServices shows the services of the tree and what to try.
-func printServices(out io.Writer, o upOptions) error {
-	return nil
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return orDash(joinText(all))
 }

@@ -31,9 +31,10 @@ type Input struct {
 	View     view.View
 	Host     Host
 	Revision string
-	// Slots gives, at the start of a process, the slots that the kernel has
-	// now; later the compiler remembers them itself.
-	Slots Slots
+	// Observed is what the host has now. A new compiler takes the slots of
+	// endpoints from it, so that a restart moves none; later it remembers them
+	// itself.
+	Observed reconciler.State
 }
 
 // Host is what of the host matters.

@@ -20,11 +20,20 @@ func (b *builder) peers() []*reconciler.Group {
 	for _, p := range b.View.Peers {
 		g := &reconciler.Group{Name: "peer " + p.Name, Origin: b.peerOrigin(p.Name)}
 		for _, subnet := range p.Subnets {
-			g.Objects = append(g.Objects, b.way(p, subnet)...)
+			if !b.owns(subnet) {
+				g.Objects = append(g.Objects, b.way(p, subnet)...)
+			}
 		}
 		groups = append(groups, g)
 	}
 	return groups
+}
+
+// owns reports whether a subnet is one of this node's. It is another node's
+// too where this node lost its claim and pods here still use it: nothing is
+// renumbered by itself, and gossip reports it.
+func (b *builder) owns(subnet netip.Prefix) bool {
+	return slices.ContainsFunc(b.subnets, func(s Subnet) bool { return slices.Contains(s.Prefixes, subnet) })
 }
 
 // peerOrigin is the Node document of a peer, or the Cluster.
@@ -37,23 +46,55 @@ func (b *builder) peerOrigin(name string) reconciler.Origin {
 	return b.origin(b.cluster.Place)
 }
 
-// way gives the objects that lead to one subnet of a peer.
+// way gives the objects that lead to one subnet of a peer, and back. While
+// this node has a tunnel, every peer may send through it, whatever it
+// announces: it may still follow a revision in which this node asked for the
+// tunnel.
 func (b *builder) way(p view.Peer, subnet netip.Prefix) []reconciler.Object {
-	switch schema.Backend(p.Backend.Kind) {
-	case schema.BackendUDP:
-		if next := b.onLink(p, subnet); b.cluster.Overlay.DirectRouting && next.IsValid() {
-			return []reconciler.Object{b.direct(p, subnet, next)}
-		}
-		return b.tunnelled(p, subnet)
-	case schema.BackendHostGW:
-		if next := b.onLink(p, subnet); next.IsValid() {
-			return []reconciler.Object{b.direct(p, subnet, next)}
-		}
+	var out []reconciler.Object
+	endpoint := b.tunnelEndpoint(p)
+	if b.needsTunnel() && endpoint.IsValid() {
+		out = append(out, reconciler.TunnelPeer{Device: TunnelDevice, Subnet: subnet, Endpoint: endpoint, Node: p.Name})
+	}
+	tunnelled := schema.Backend(p.Backend.Kind) == schema.BackendUDP
+	next := b.onLink(p, subnet)
+	switch {
+	case schema.Backend(p.Backend.Kind) == schema.BackendNone:
+		return nil
+	case next.IsValid() && (!tunnelled || b.cluster.Overlay.DirectRouting):
+		return append(out, b.direct(p, subnet, next))
+	case tunnelled && endpoint.IsValid():
+		return append(out, reconciler.Route{
+			Destination: subnet, Link: TunnelDevice,
+			Source: b.tunnelSource(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p),
+		})
+	case tunnelled:
+		b.problem(fmt.Sprintf("no tunnel to %s: its underlay addresses %v and this node's %v share no family", p.Name, p.Underlay, b.Host.Underlay.Addresses),
+			"give both Nodes an address of one family, that one first")
+	default:
 		b.problem(
 			fmt.Sprintf("no route to %s of %s: backend host-gw needs an underlay address of the same family on the link %s", subnet, p.Name, b.Host.Underlay.Link),
 			"put the nodes on one link, or set spec.overlay.backend: udp in the Cluster")
 	}
-	return nil
+	return out
+}
+
+// tunnelEndpoint is where a peer's tunnel listens: its underlay address of the
+// family that this node's socket has.
+func (b *builder) tunnelEndpoint(p view.Peer) netip.AddrPort {
+	if len(b.Host.Underlay.Addresses) == 0 {
+		return netip.AddrPort{}
+	}
+	port := p.Backend.Port
+	if port == 0 {
+		port = DefaultUDPPort
+	}
+	for _, a := range p.Underlay {
+		if a.Is4() == b.Host.Underlay.Addresses[0].Is4() {
+			return netip.AddrPortFrom(a, port)
+		}
+	}
+	return netip.AddrPort{}
 }
 
 // direct is a plain route through the peer's underlay address. Its source is
@@ -62,27 +103,6 @@ func (b *builder) direct(p view.Peer, subnet netip.Prefix, next netip.Addr) reco
 	return reconciler.Route{
 		Destination: subnet, Gateway: next, Link: b.Host.Underlay.Link,
 		Source: b.source(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p),
-	}
-}
-
-func (b *builder) tunnelled(p view.Peer, subnet netip.Prefix) []reconciler.Object {
-	if len(b.Host.Underlay.Addresses) == 0 {
-		return nil
-	}
-	family := reconciler.FamilyOf(b.Host.Underlay.Addresses[0])
-	i := slices.IndexFunc(p.Underlay, func(a netip.Addr) bool { return reconciler.FamilyOf(a) == family })
-	if i < 0 {
-		b.problem(fmt.Sprintf("no tunnel to %s: it has no %s underlay address, and this node uses %s", p.Name, family, b.Host.Underlay.Addresses[0]),
-			"give both Nodes an address of one family, that one first")
-		return nil
-	}
-	port := p.Backend.Port
-	if port == 0 {
-		port = DefaultUDPPort
-	}
-	return []reconciler.Object{
-		reconciler.TunnelPeer{Device: TunnelDevice, Subnet: subnet, Endpoint: netip.AddrPortFrom(p.Underlay[i], port), Node: p.Name},
-		reconciler.Route{Destination: subnet, Link: TunnelDevice, Source: b.tunnelSource(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p)},
 	}
 }
 

@@ -68,6 +68,10 @@ func (c *Compiler) compileServices(b *builder, resolved []services.Service) []co
 	if len(b.subnets) == 0 {
 		return nil
 	}
+	var inKernel Slots
+	if len(c.services) == 0 {
+		inKernel = SlotsOf(b.Observed)
+	}
 	out := make([]compiledService, 0, len(resolved))
 	now := make(map[schema.Name]compiledService, len(resolved))
 	for _, s := range resolved {
@@ -76,7 +80,7 @@ func (c *Compiler) compileServices(b *builder, resolved []services.Service) []co
 		if !known || !sameService(old, s) {
 			slots := old.slots
 			if !known {
-				slots = b.Slots
+				slots = inKernel
 			}
 			old = b.service(s, slots)
 		}
@@ -168,7 +172,7 @@ func (b *builder) chains(compiled []compiledService) []*reconciler.Group {
 		needs = append(needs, n)
 	}
 	slices.SortFunc(needs, func(a, b chainNeed) int {
-		return cmp.Or(cmp.Compare(a.family, b.family), compareBool(a.nodePort, b.nodePort), cmp.Compare(a.slots, b.slots))
+		return cmp.Or(cmp.Compare(a.family, b.family), PreferFirst(b.nodePort, a.nodePort), cmp.Compare(a.slots, b.slots))
 	})
 	g := &reconciler.Group{Name: "nftables chains", Origin: b.origin(b.cluster.Place)}
 	for _, n := range needs {
@@ -177,11 +181,12 @@ func (b *builder) chains(compiled []compiledService) []*reconciler.Group {
 	return []*reconciler.Group{g}
 }
 
-func compareBool(a, b bool) int {
+// PreferFirst orders what is preferred before what is not.
+func PreferFirst(a, b bool) int {
 	switch {
 	case a == b:
 		return 0
-	case b:
+	case a:
 		return -1
 	}
 	return 1

@@ -39,8 +39,10 @@ type Target struct {
 	// desired is the last state that was asked for: its groups are given
 	// back where the tables hold them whole.
 	desired reconciler.State
+	touched touched                                // by plans since connections were last looked through
 	tables  map[reconciler.Family]reconciler.Table // the tables that are ours, as seen
 	handles map[reconciler.Family]uint64           // the kernel's numbers of them
+	chains  map[reconciler.Chain]bool              // that are in them, as seen
 }
 
 var _ reconciler.Target = (*Target)(nil)
@@ -51,6 +53,7 @@ func New(o Options) (*Target, error) {
 		netns: o.NetNS, log: o.Log, changes: make(chan struct{}, 1),
 		tables:  map[reconciler.Family]reconciler.Table{},
 		handles: map[reconciler.Family]uint64{},
+		chains:  map[reconciler.Chain]bool{},
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -99,7 +102,7 @@ func (t *Target) disconnect() error {
 	}
 	conn := t.conn
 	t.conn = nil
-	return conn.CloseLasting()
+	return errors.Join(t.monitor.heed(), conn.CloseLasting())
 }
 
 // Kinds implements reconciler.Observer.
@@ -190,9 +193,16 @@ func (t *Target) read(list []reconciler.Family) (map[reconciler.Family]found, er
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
+	wanted := map[reconciler.Chain]bool{}
+	for _, o := range t.desired.Objects() {
+		if c, ok := o.(reconciler.Chain); ok {
+			wanted[c] = true
+		}
+	}
 	tables := make(map[reconciler.Family]found, len(list))
 	for _, f := range list {
-		if tables[f], err = read(conn, f, t.handles[f]); err != nil {
+		r := &reader{conn: conn, family: f, wanted: wanted}
+		if tables[f], err = r.read(t.handles[f]); err != nil {
 			return nil, errors.Join(err, conn.Close())
 		}
 	}

@@ -73,8 +73,8 @@ func (h *hook) describes(m []byte) bool {
 }
 
 // readRules compares the rules of every chain with those it should have. A
-// skeleton chain that differs is damage. A pick chain that differs counts as
-// missing: adding it writes its rules anew in place.
+// chain that differs is damage, but a pick chain that is wanted only counts
+// as missing: adding it writes its rules anew in place.
 func (r *reader) readRules(want map[string][]rule) error {
 	have := map[string][][]rawExpression{}
 	for m, err := range r.dump(unix.NFT_MSG_GETRULE, stringAttribute(unix.NFTA_RULE_TABLE, tableName)) {
@@ -94,6 +94,8 @@ func (r *reader) readRules(want map[string][]rule) error {
 	for _, c := range r.found.chains {
 		if _, same := sameRules(byte(family(r.family)), have[c.Name()], want[c.Name()]); same {
 			kept = append(kept, c)
+		} else if !r.wanted[c] {
+			r.damaged("chain %s is not poplin's", c.Name())
 		}
 	}
 	r.found.chains = kept

@@ -64,8 +64,9 @@ func revisionFile(name string) string {
 }
 
 // findGit looks for a repository at the resolved root and above, as git does,
-// records its lock and asks for events when its HEAD or index change. A
-// repository of / or /etc (etckeeper) says nothing about the tree in it.
+// records its lock and asks for events when its HEAD or index change: a commit
+// writes the index just before the branch. A repository of / or /etc
+// (etckeeper) says nothing about the tree in it.
 func findGit(l *look) head {
 	for dir := l.resolved; dir != "/" && dir != "/etc"; dir = path.Dir(dir) {
 		gitDir, ok := gitDirOf(path.Join(dir, ".git"))
@@ -76,8 +77,8 @@ func findGit(l *look) head {
 			l.busy = gitLock(gitDir)
 		}
 		if info, err := os.Lstat(gitDir); err == nil {
-			for _, name := range []string{"HEAD", "index", "index.lock"} {
-				l.watchName(gitDir, stampOf(info).id, name)
+			for _, name := range []string{"HEAD", "index"} {
+				l.watchName(gitDir, stampOf(info).id, name, dirty, false)
 			}
 		}
 		return readHead(gitDir)

@@ -50,9 +50,9 @@ type manifest struct {
 func (s Store) path() string { return filepath.Join(s.Dir, "revision", "tree.tar") }
 
 // Save replaces the copy: a crash leaves the old one or the new one. It
-// writes nothing if the copy is of this version already.
+// writes nothing if the copy is whole and of this version already.
 func (s Store) Save(t Tree) error {
-	if m, err := s.manifest(); err == nil && m.Digest == t.Digest && m.Revision == t.Revision && m.Branch == t.Branch {
+	if kept, ok, err := s.Load(); err == nil && ok && sameVersion(kept, t) {
 		return nil
 	}
 	if err := s.save(t); err != nil {
@@ -143,14 +143,11 @@ func (s Store) Load() (t Tree, ok bool, err error) {
 	return t, true, nil
 }
 
-// manifest reads the copy's description alone.
-func (s Store) manifest() (manifest, error) {
-	f, err := os.Open(s.path())
-	if err != nil {
-		return manifest{}, err
-	}
-	defer f.Close()
-	return readManifest(tar.NewReader(f))
+// sameVersion reports whether a kept copy, whose digest was checked, is of
+// the version.
+func sameVersion(kept, t Tree) bool {
+	return kept.Digest == t.Digest && kept.Revision == t.Revision && kept.Branch == t.Branch &&
+		kept.Root == t.Root && kept.Resolved == t.Resolved
 }
 
 func readManifest(r *tar.Reader) (manifest, error) {

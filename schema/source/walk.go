@@ -23,9 +23,6 @@ type walker struct {
 // walk lists the resolved root.
 func walk(l *look) error {
 	root, s, err := l.openRoot()
-	if errors.Is(err, syscall.ENOTDIR) {
-		return fmt.Errorf("%w: not a folder", ErrRefused)
-	}
 	if err != nil {
 		return walkError(".", err)
 	}

@@ -61,7 +61,7 @@ func (w *watches) sync(want map[string]interest, renew bool) (added bool, err er
 			added = true // vanished meanwhile
 			continue
 		}
-		if err != nil {
+		if err != nil && (in.required || !errors.Is(err, fs.ErrPermission)) {
 			return added, err
 		}
 		w.have[dir] = in.id
@@ -97,8 +97,8 @@ func (w *watches) effect(e fsnotify.Event) effect {
 	dir, base := path.Split(e.Name)
 	in := w.want[path.Clean(dir)]
 	switch self := w.want[e.Name]; {
-	case in.names[base]:
-		return moved
+	case in.names[base] != nothing:
+		return in.names[base]
 	case self.all:
 		return dirty
 	case !in.all:

@@ -13,6 +13,8 @@ import (
 	"os"
 	"strings"
 	"syscall"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
 )
 
 // Client speaks to the keeper of a running lab.
@@ -57,6 +59,36 @@ func (c *Client) Cut(ctx context.Context, host string) error { return c.change(c
 
 // Mend puts a host back on the underlay.
 func (c *Client) Mend(ctx context.Context, host string) error { return c.change(ctx, doMend, host) }
+
+// Status asks the daemon of a node for its state. The error is
+// api.ErrUnreachable if none answers.
+func (c *Client) Status(ctx context.Context, node string) (api.Status, error) {
+	daemon := api.NewClientOver(func(ctx context.Context) (net.Conn, error) { return c.dial(ctx, node) })
+	defer daemon.Close()
+	return daemon.Status(ctx)
+}
+
+// dial connects to the daemon of a node.
+func (c *Client) dial(ctx context.Context, node string) (net.Conn, error) {
+	conn, err := c.connect(ctx, request{Do: doDial, Host: node})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	files, err := receiveOpening(conn)
+	if err != nil {
+		return nil, fmt.Errorf("lab %s: %w", c.name, err)
+	}
+	defer closeAll(files)
+	if _, err := c.receive(conn); err != nil {
+		return nil, err
+	}
+	if len(files) != 1 {
+		return nil, fmt.Errorf("lab %s: no connection to %s", c.name, node)
+	}
+	return net.FileConn(files[0])
+}
 
 func (c *Client) change(ctx context.Context, do, host string) error {
 	_, err := c.ask(ctx, request{Do: do, Host: host})

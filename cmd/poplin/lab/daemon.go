@@ -49,7 +49,7 @@ func (d *daemon) start() error {
 	err = d.place.inside(func() (err error) {
 		d.running, err = d.table.start(command{
 			path:  binaryInside,
-			args:  append([]string{"poplin"}, d.host.Daemon...),
+			args:  append(append([]string{"poplin"}, d.host.Daemon...), "--config", d.host.Tree),
 			env:   d.env,
 			dir:   "/",
 			files: []*os.File{null, log, log},

@@ -98,7 +98,8 @@ type identity struct {
 	BootID    string `json:"bootID"`
 }
 
-// identify reads the identity of a process as seen from here.
+// identify reads the identity of a process as seen from here. The error is
+// fs.ErrNotExist if it has ended.
 func identify(pid int) (identity, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -108,6 +109,10 @@ func identify(pid int) (identity, error) {
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	if len(fields) < 20 {
 		return identity{}, fmt.Errorf("/proc/%d/stat: %d fields", pid, len(fields))
+	}
+	// One that nobody has waited for yet is gone all the same.
+	if fields[0] == "Z" || fields[0] == "X" {
+		return identity{}, fmt.Errorf("process %d: %w", pid, fs.ErrNotExist)
 	}
 	start, err := strconv.ParseUint(fields[19], 10, 64)
 	if err != nil {

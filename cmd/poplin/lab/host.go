@@ -16,6 +16,8 @@ import (
 // place is the set of namespaces of one host, held by descriptors.
 type place struct {
 	net, mounts, uts, pids *os.File
+	// first is the number of the host's first process, in the keeper's eyes.
+	first int
 	// root is the host's root directory. What is looked up from it is found
 	// in the host's mount namespace, from any thread.
 	root *os.File
@@ -135,6 +137,7 @@ func (p *place) startFirst(table *processes) error {
 	}
 	// A pidfd names the namespaces of its process (setns(2), Linux 5.8): no
 	// /proc is needed, and the one here is the host's by now.
+	p.first = first.pid
 	p.pids = os.NewFile(uintptr(fd), "process namespace")
 	return nil
 }

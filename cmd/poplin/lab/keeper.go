@@ -124,6 +124,15 @@ func (k *keeper) run(ctx context.Context, listener net.Listener) error {
 	}
 	task(k.table.reap)
 	task(func(ctx context.Context) error { return k.serve(ctx, listener) })
+	if k.lab.Servers {
+		followed := newTrees(k.lab.Hosts, k.log)
+		task(followed.run)
+		for _, n := range k.nodes {
+			if n.Tree != "" {
+				tasks.Go(func() { newServers(n, followed, k.log).run(ctx) })
+			}
+		}
+	}
 	for _, n := range k.nodes {
 		if n.daemon == nil {
 			continue

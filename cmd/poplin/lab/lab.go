@@ -44,6 +44,9 @@ type Lab struct {
 	Env []string
 	// Key is the content of the gossip key file of every node.
 	Key string
+	// Backend, if not empty, replaces that of the trees, of which the hosts
+	// then get copies.
+	Backend string
 	// Servers tells the keeper to answer on the ports that pods declare.
 	Servers bool
 	// Detached keepers outlive the process that started them.
@@ -61,7 +64,7 @@ type Host struct {
 	// Tree is the directory of documents, an absolute path.
 	Tree string
 	// Daemon is the command line of the daemon after the name of the
-	// program; empty: the host runs none.
+	// program and without --config, which is Tree; empty: the host runs none.
 	Daemon []string
 }
 

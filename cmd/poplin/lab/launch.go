@@ -26,21 +26,22 @@ type Launched struct {
 }
 
 // Launch starts the keeper of a lab and waits until the namespaces, the
-// network and the daemons' processes are there. lab.Dir is filled in. A lab
+// network and the daemons' processes are there. The directory is filled into
+// lab, and copies of trees if it has a Backend of its own. A lab
 // of that name that runs already is an error; what a dead one left behind is
 // removed first.
-func Launch(ctx context.Context, lab Lab) (*Launched, error) {
+func Launch(ctx context.Context, lab *Lab) (*Launched, error) {
 	d, err := OpenDirectory(lab.Name)
 	if err != nil {
 		return nil, err
 	}
-	l, err := launch(d, &lab)
+	l, err := launch(d, lab)
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", lab.Name, err)
 	}
 	stop := context.AfterFunc(ctx, func() { l.conn.Close() })
 	defer stop()
-	if err := l.handOver(lab); err != nil {
+	if err := l.handOver(*lab); err != nil {
 		err = fmt.Errorf("lab %s: %w%s", lab.Name, err, lastWords(filepath.Join(lab.Dir, keeperLog)))
 		_, downErr := Down(lab.Name)
 		return nil, errors.Join(err, downErr)
@@ -74,6 +75,11 @@ func launch(d Directory, lab *Lab) (*Launched, error) {
 		return nil, err
 	}
 	lab.Dir = d.Path()
+	if lab.Backend != "" {
+		if err := lab.override(); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(d.Path()))
+		}
+	}
 	l, err := startKeeper(d)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(d.Path()))

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
 )
 
 // What a host of the lab finds in its /run.
@@ -17,6 +19,7 @@ const (
 	labRun       = "/run/poplin-lab"
 	binFolder    = labRun + "/bin"
 	binaryInside = binFolder + "/poplin"
+	daemonSocket = "/run/poplin/" + api.SocketName
 	keyInside    = labRun + "/gossip.key"
 )
 

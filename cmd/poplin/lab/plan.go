@@ -21,6 +21,7 @@ type Options struct {
 	// NoDaemon makes hosts and underlay only.
 	NoDaemon bool
 	Servers  bool
+	Backend  string // in place of the tree's; empty: the tree's
 	Detached bool
 	Env      []string // of the daemons
 }
@@ -28,7 +29,7 @@ type Options struct {
 // Plan lays out a lab: the tree's Node documents, else Count default nodes.
 // It reads the tree and changes nothing.
 func Plan(o Options) (Lab, error) {
-	lab := Lab{Name: o.Name, Servers: o.Servers, Detached: o.Detached, Env: o.Env}
+	lab := Lab{Name: o.Name, Servers: o.Servers, Backend: o.Backend, Detached: o.Detached, Env: o.Env}
 	if err := CheckName(o.Name); err != nil {
 		return lab, err
 	}
@@ -39,10 +40,11 @@ func Plan(o Options) (Lab, error) {
 	if err != nil {
 		return lab, err
 	}
-	roster, err := rosterOf(tree)
+	config, err := ReadTree(tree)
 	if err != nil {
 		return lab, err
 	}
+	roster := rosterOf(config)
 	nodes := roster
 	if len(nodes) == 0 {
 		if nodes, err = DefaultNodes(o.Count); err != nil {
@@ -68,7 +70,10 @@ func Plan(o Options) (Lab, error) {
 		return lab, nil
 	}
 	lab.Key = newKey()
-	for i := range nodes {
+	for i, n := range nodes {
+		if n.External {
+			continue
+		}
 		lab.Hosts[i].Daemon = daemonArguments(lab.Hosts, i, len(roster) == 0)
 	}
 	return lab, nil
@@ -79,7 +84,7 @@ func Plan(o Options) (Lab, error) {
 // is told that it is.
 func daemonArguments(hosts []Host, index int, meet bool) []string {
 	host := hosts[index]
-	args := []string{"run", "--config", host.Tree, "--node", host.Name, "--key-file", keyInside}
+	args := []string{"run", "--node", host.Name, "--key-file", keyInside}
 	if !meet {
 		return args
 	}

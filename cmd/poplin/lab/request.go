@@ -48,6 +48,8 @@ func (k *keeper) answer(ctx context.Context, conn *net.UnixConn) {
 		rep.Code = CodeFailed
 	case req.Do == doExec:
 		rep.Code, err = k.exec(ctx, req, files, decoder)
+	case req.Do == doDial:
+		err = k.dial(req, conn)
 	case req.Do == doInfo:
 		rep.Info, err = k.info()
 	default:
@@ -85,6 +87,32 @@ func (k *keeper) change(ctx context.Context, req request) error {
 		return n.daemon.end(ctx, unix.SIGKILL)
 	}
 	return fmt.Errorf("unknown request %q", req.Do)
+}
+
+// dial connects to the daemon of a node and hands the connection to the
+// client, ahead of the reply. Without a connection only the byte is sent.
+func (k *keeper) dial(req request, conn *net.UnixConn) error {
+	n, err := k.find(req.Host)
+	if err == nil {
+		// The path leads through the descriptor into the host's mounts.
+		path := fmt.Sprintf("/proc/self/fd/%d%s", n.place.root.Fd(), daemonSocket)
+		var daemon net.Conn
+		if daemon, err = net.Dial("unix", path); err == nil {
+			defer daemon.Close()
+			return passConnection(conn, daemon.(*net.UnixConn))
+		}
+		err = fmt.Errorf("daemon of %s: %w", n.Name, err)
+	}
+	return errors.Join(err, sendOpening(conn))
+}
+
+func passConnection(to, what *net.UnixConn) error {
+	file, err := what.File()
+	if err != nil {
+		return errors.Join(err, sendOpening(to))
+	}
+	defer file.Close()
+	return sendOpening(to, file)
 }
 
 // exec runs a command in a host or in a pod and gives its exit code. Signals

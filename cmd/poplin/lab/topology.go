@@ -12,6 +12,7 @@ import (
 type Node struct {
 	Name      string
 	Addresses []netip.Addr
+	External  bool // runs no daemon
 }
 
 // DefaultNodes gives node-1 … node-count at 192.0.2.1 … and 2001:db8::1 …

@@ -1,0 +1,119 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"path/filepath"
+)
+
+// ErrUnreachable says that no daemon answers on the socket.
+var ErrUnreachable = errors.New("the daemon is not reachable")
+
+// Client speaks to a daemon.
+type Client struct{ http http.Client }
+
+// NewClient makes a client for the socket in a run directory. It connects
+// when it is used.
+func NewClient(runDir string) *Client {
+	path := filepath.Join(runDir, SocketName)
+	return NewClientOver(func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	})
+}
+
+// NewClientOver makes a client that gets its connections from elsewhere. An
+// error of dial counts as ErrUnreachable.
+func NewClientOver(dial func(context.Context) (net.Conn, error)) *Client {
+	connect := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := dial(ctx)
+		if err != nil {
+			return nil, &net.OpError{Op: "dial", Net: "unix", Err: err}
+		}
+		return conn, nil
+	}
+	return &Client{http.Client{Transport: &http.Transport{DialContext: connect}}}
+}
+
+// Close gives up connections that are kept for later calls.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Status asks for the node's state.
+func (c *Client) Status(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+}
+
+// Plan asks what would change, with the documents of a tree or with nil
+// those of the daemon's directory.
+func (c *Client) Plan(ctx context.Context, tree *Tree) (Plan, error) {
+	var body any
+	if tree != nil {
+		body = tree
+	}
+	var p Plan
+	return p, c.call(ctx, http.MethodPost, "/v1/plan", body, &p)
+}
+
+// State asks for what the node observes, for planning elsewhere.
+func (c *Client) State(ctx context.Context) (State, error) {
+	var s State
+	return s, c.call(ctx, http.MethodGet, "/v1/state", nil, &s)
+}
+
+// Reload has the daemon read everything again.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
+}
+
+// Ack lets a revision through that is held back.
+func (c *Client) Ack(ctx context.Context, revision string) error {
+	return c.call(ctx, http.MethodPost, "/v1/ack?revision="+url.QueryEscape(revision), nil, nil)
+}
+
+// Release frees the claims of a node, or the claim of a subnet.
+func (c *Client) Release(ctx context.Context, what string) error {
+	return c.call(ctx, http.MethodPost, "/v1/release?what="+url.QueryEscape(what), nil, nil)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, body, answer any) error {
+	var content bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&content).Encode(body); err != nil {
+			return err
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://poplin"+path, &content)
+	if err != nil {
+		return err
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		var dial *net.OpError
+		if errors.As(err, &dial) && dial.Op == "dial" {
+			return fmt.Errorf("%w: %v", ErrUnreachable, dial)
+		}
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK {
+		if answer == nil {
+			return nil
+		}
+		return json.NewDecoder(response.Body).Decode(answer)
+	}
+	var f failure
+	if err := json.NewDecoder(response.Body).Decode(&f); err != nil {
+		return fmt.Errorf("the daemon answered %s", response.Status)
+	}
+	if response.StatusCode == http.StatusUnprocessableEntity {
+		return &InvalidError{f.Diagnostics}
+	}
+	return errors.New(f.Error)
+}

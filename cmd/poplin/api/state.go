@@ -1,0 +1,25 @@
+package api
+
+import (
+	"net/netip"
+
+	"github.com/poplin-net/poplin/overlay"
+	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/schema"
+)
+
+// State is what a node observes and knows: enough to plan for it elsewhere.
+type State struct {
+	APIVersion      string                       `json:"apiVersion"`
+	Kind            string                       `json:"kind"` // State
+	Node            string                       `json:"node"`
+	Revision        string                       `json:"revision"`
+	Members         overlay.Snapshot             `json:"members"`
+	Underlay        compile.Underlay             `json:"underlay"`
+	BridgeNetfilter bool                         `json:"bridgeNetfilter"`
+	PodAddresses    map[schema.Name][]netip.Addr `json:"podAddresses"`
+	Observed        reconciler.State             `json:"observed"`
+	// Desired is what the node's own documents ask for now.
+	Desired reconciler.State `json:"desired"`
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/cmd/poplin/daemon"
+)
+
+// newControlCommand makes a command that asks one thing of the daemon.
+func newControlCommand(use, short, example string, args cobra.PositionalArgs, ask func(context.Context, *api.Client, []string) error) *cobra.Command {
+	var runDir string
+	c := &cobra.Command{
+		Use: use, Short: short, Example: "  " + example, Args: args,
+		RunE: func(c *cobra.Command, args []string) error {
+			return daemonError(ask(c.Context(), api.NewClient(runDir), args))
+		},
+	}
+	c.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "where the daemon's socket is")
+	return c
+}
+
+func newReloadCommand() *cobra.Command {
+	return newControlCommand("reload", "Have the daemon read everything again now", "poplin reload", cobra.NoArgs,
+		func(ctx context.Context, c *api.Client, _ []string) error { return c.Reload(ctx) })
+}
+
+func newAckCommand() *cobra.Command {
+	return newControlCommand("ack REVISION", "Let a revision through, on this node, that a guard holds back", "poplin ack main@4f2c9e1", cobra.ExactArgs(1),
+		func(ctx context.Context, c *api.Client, args []string) error { return c.Ack(ctx, args[0]) })
+}
+
+func newReleaseCommand() *cobra.Command {
+	return newControlCommand("release NODE|SUBNET", "Free the claims of a node, or the claim of a subnet", "poplin release node-9", cobra.ExactArgs(1),
+		func(ctx context.Context, c *api.Client, args []string) error { return c.Release(ctx, args[0]) })
+}
+
+func newCleanupCommand() *cobra.Command {
+	var host hostFlags
+	var yes, sysctls bool
+	c := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Remove from this host all that poplin made",
+		Long: `Remove from this host all that poplin made: links, pods' namespaces, routes,
+nftables tables, and the state directory's records of them. Kernel settings
+that nobody changed since are put back; ip_forward only with
+--restore-sysctls, since other software of the host may have come to need it.
+The daemon must not run.`,
+		Example: "  systemctl stop poplin && poplin cleanup --yes",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			o, err := host.options()
+			if err != nil {
+				return err
+			}
+			if _, err := api.NewClient(o.RunDir).Status(c.Context()); err == nil {
+				return withCode(exitRuntime, fmt.Errorf("the daemon runs and would put everything back: stop it first"))
+			}
+			if !yes && !confirmed(c) {
+				return withCode(exitRuntime, fmt.Errorf("nothing was removed"))
+			}
+			return withCode(exitRuntime, daemon.Cleanup(c.Context(), o, sysctls))
+		},
+	}
+	host.register(c.Flags())
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().BoolVar(&sysctls, "restore-sysctls", false, "put ip_forward back, too")
+	return c
+}
+
+func confirmed(c *cobra.Command) bool {
+	fmt.Fprint(c.ErrOrStderr(), "Remove poplin's links, namespaces, routes and tables from this host? [y/N] ")
+	line, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n')
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes"
+}

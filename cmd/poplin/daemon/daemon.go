@@ -1,0 +1,254 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"os/user"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/overlay/udp"
+	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/reconciler/nft"
+	"github.com/poplin-net/poplin/reconciler/tunnel"
+	"github.com/poplin-net/poplin/schema/source"
+)
+
+var errNoGossip = errors.New("gossip does not run yet")
+
+// Daemon is one node.
+type Daemon struct {
+	o       Options
+	log     *slog.Logger
+	started time.Time
+
+	documents  *documents
+	watcher    *source.Watcher
+	membership *membership
+	addresses  *addressBook
+	account    account
+	notify     notifier
+
+	// accepted is closed when the first revision is there: the targets need
+	// the cluster's name.
+	accepted chan struct{}
+	first    sync.Once
+
+	// Set before the loop runs.
+	targets  targets
+	loop     atomic.Pointer[reconciler.Loop]
+	compiler *compile.Compiler // of the loop's goroutine
+	inputs   inputs            // of the last round
+	standing map[string]bool   // namespaces of pods that stood after it
+}
+
+// targets are the places where objects live.
+type targets struct {
+	linux  *linux.Target
+	nft    *nft.Target
+	tunnel *tunnel.Target
+}
+
+// New reads the state directory. It starts nothing.
+func New(o Options) (*Daemon, error) {
+	if err := os.MkdirAll(o.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("state directory: %w", err)
+	}
+	docs, err := newDocuments(o.Log, o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	book, err := openAddressBook(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{
+		o: o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
+		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
+		accepted: make(chan struct{}), compiler: compile.New(),
+	}
+	d.membership = &membership{o: o, kick: d.kick}
+	return d, nil
+}
+
+// Run runs the node until ctx ends. What it made stays: stopping the daemon
+// leaves the data plane.
+func (d *Daemon) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	listener, err := api.Listen(d.o.RunDir, groupID("poplin"))
+	if err != nil {
+		return err
+	}
+	d.documents.restore()
+	d.follow()
+
+	var tasks sync.WaitGroup
+	failures := make(chan error, 4)
+	task := func(name string, run func(context.Context) error) {
+		tasks.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				failures <- fmt.Errorf("%s: %w", name, err)
+				cancel()
+			}
+		})
+	}
+	task("socket", func(ctx context.Context) error { return api.Serve(ctx, listener, d) })
+	task("source", d.watcher.Run)
+	task("documents", d.watch)
+	task("reconciler", d.reconcile)
+	task("service manager", d.notify.run)
+	task("hangup", d.hangup)
+	<-ctx.Done()
+	tasks.Wait()
+	d.membership.Close()
+	select {
+	case err := <-failures:
+		return err
+	default:
+		return nil
+	}
+}
+
+// groupID is the number of a group, or -1.
+func groupID(name string) int {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		return -1
+	}
+	id, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return -1
+	}
+	return id
+}
+
+// watch hands what the source finds to the documents.
+func (d *Daemon) watch(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.watcher.Changes():
+		}
+		s := d.watcher.Latest()
+		changed := d.documents.offer(s)
+		d.follow()
+		if changed {
+			d.kick()
+		}
+		if d.documents.now() == nil {
+			d.notify.ready("waiting for documents: " + s.Problem)
+		}
+	}
+}
+
+// hangup reads everything again on SIGHUP.
+func (d *Daemon) hangup(ctx context.Context) error {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-signals:
+			if err := d.Reload(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// follow lets the reconciler start once there is a revision.
+func (d *Daemon) follow() {
+	if d.documents.now() != nil {
+		d.first.Do(func() { close(d.accepted) })
+	}
+}
+
+func (d *Daemon) kick() {
+	if loop := d.loop.Load(); loop != nil {
+		loop.Kick()
+	}
+}
+
+// reconcile runs the loop once the first revision is there.
+func (d *Daemon) reconcile(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-d.accepted:
+	}
+	if err := d.open(); err != nil {
+		return err
+	}
+	defer d.close()
+	engine := reconciler.NewEngine(d.targets.linux, d.targets.tunnel, d.targets.nft)
+	loop := reconciler.NewLoop(engine, d.desire, d.report)
+	d.loop.Store(loop)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	failed := make(chan error, 2)
+	for _, run := range []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run} {
+		tasks.Go(func() {
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				failed <- err
+				cancel()
+			}
+		})
+	}
+	err := loop.Run(ctx)
+	select {
+	case failure := <-failed:
+		return failure
+	default:
+		return err
+	}
+}
+
+func (d *Daemon) open() error {
+	var err error
+	d.targets, err = openTargets(d.o, d.documents.now().Config.Cluster.Meta.Name.Name, false)
+	return err
+}
+
+// openTargets opens the targets of a cluster's node.
+func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
+	var t targets
+	var err error
+	t.linux, err = linux.New(linux.Options{
+		Cluster: cluster, StateDir: o.StateDir, MountNS: o.MountNS, ReadOnly: readOnly, Log: o.Log,
+	})
+	if err != nil {
+		return t, err
+	}
+	t.nft, err = nft.New(nft.Options{Log: o.Log})
+	if err != nil {
+		return t, errors.Join(err, t.linux.Close())
+	}
+	t.tunnel = tunnel.New(tunnel.Options{OpenDevice: udp.OpenDevice, Listen: udp.Listen, Log: o.Log})
+	return t, nil
+}
+
+func (d *Daemon) close() {
+	if err := d.targets.close(); err != nil {
+		d.log.Error("closing", "error", err)
+	}
+}
+
+func (t targets) close() error {
+	return errors.Join(t.tunnel.Close(), t.nft.Close(), t.linux.Close())
+}

@@ -1,0 +1,197 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/schema"
+	"github.com/poplin-net/poplin/schema/source"
+)
+
+// revision is an accepted state of the documents.
+type revision struct {
+	Config   *schema.Config
+	ID       string // for people: main@4f2c9e1
+	Digest   string
+	Accepted time.Time
+}
+
+// documents decides which revision the node follows: the last one that was
+// valid, that no guard holds back, and that is of the cluster we are in.
+type documents struct {
+	log    *slog.Logger
+	parser *schema.Parser
+	store  source.Store
+
+	mu       sync.Mutex
+	current  *revision
+	rejected *api.Rejected
+	refused  string // digest of what rejected is about
+	held     *heldRevision
+	source   source.Snapshot
+	problem  string // of the last good copy
+}
+
+// heldRevision waits for an acknowledgement.
+type heldRevision struct {
+	next   *revision
+	tree   source.Tree
+	reason string
+}
+
+func newDocuments(log *slog.Logger, stateDir string) (*documents, error) {
+	parser, err := schema.NewParser()
+	if err != nil {
+		return nil, err
+	}
+	return &documents{log: log, parser: parser, store: source.Store{Dir: stateDir}, source: source.Snapshot{State: source.StateWaiting}}, nil
+}
+
+// restore goes on with the last good copy, if there is one.
+func (d *documents) restore() {
+	tree, ok, err := d.store.Load()
+	if err == nil && !ok {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil {
+		d.problem = fmt.Sprintf("the last good copy of the documents cannot be read: %v", err)
+		d.log.Error("last good copy", "error", err)
+		return
+	}
+	config, diagnostics := d.parser.Parse(tree.Files)
+	if config == nil {
+		d.problem = fmt.Sprintf("the last good copy of the documents is not valid any more: %d errors", diagnostics.Errors())
+		return
+	}
+	d.current = &revision{Config: config, ID: tree.Label(), Digest: tree.Digest, Accepted: time.Now()}
+	d.log.Info("revision restored", "revision", d.current.ID)
+}
+
+// offer takes what the source found, and reports whether anything that a
+// round depends on changed.
+func (d *documents) offer(s source.Snapshot) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.source = s
+	tree := s.Tree
+	switch {
+	case tree.Digest == "":
+		return false
+	case d.current != nil && d.current.Digest == tree.Digest:
+		return d.relabel(tree)
+	case d.held != nil && d.held.next.Digest == tree.Digest:
+		return false
+	}
+	config, diagnostics := d.parser.Parse(tree.Files)
+	if config != nil && d.current != nil {
+		diagnostics = append(diagnostics, otherCluster(d.current.Config, config)...)
+	}
+	if diagnostics.Errors() > 0 {
+		return d.reject(tree, diagnostics)
+	}
+	next := &revision{Config: config, ID: tree.Label(), Digest: tree.Digest, Accepted: time.Now()}
+	if d.current != nil {
+		if reason := guard(d.current.Config, config); reason != "" {
+			d.held, d.rejected = &heldRevision{next, tree, reason}, nil
+			d.log.Warn("guard holding", "revision", next.ID, "reason", reason)
+			return true
+		}
+	}
+	d.accept(next, tree)
+	return true
+}
+
+// relabel handles a tree whose content is the one that is followed already:
+// another commit of it, or the way back from a bad one.
+func (d *documents) relabel(tree source.Tree) bool {
+	changed := d.rejected != nil || d.held != nil || d.current.ID != tree.Label()
+	d.rejected, d.held = nil, nil
+	if changed {
+		next := *d.current
+		next.ID = tree.Label()
+		d.current = &next
+	}
+	d.save(tree)
+	return changed
+}
+
+func (d *documents) reject(tree source.Tree, diagnostics schema.Diagnostics) bool {
+	if d.rejected != nil && d.refused == tree.Digest {
+		return false
+	}
+	d.refused = tree.Digest
+	d.rejected, d.held = &api.Rejected{Revision: tree.Label(), Diagnostics: diagnostics}, nil
+	d.log.Warn("revision rejected", "revision", tree.Label(), "errors", diagnostics.Errors(), "first", firstError(diagnostics))
+	return true
+}
+
+func (d *documents) accept(next *revision, tree source.Tree) {
+	d.current, d.rejected, d.held = next, nil, nil
+	d.save(tree)
+	d.log.Info("revision accepted", "revision", next.ID, "digest", next.Digest, "files", next.Config.Files, "documents", next.Config.Documents)
+}
+
+// save keeps the last good copy. A disk that is full does not keep the node
+// from following the documents; status says so.
+func (d *documents) save(tree source.Tree) {
+	d.problem = ""
+	if err := d.store.Save(tree); err != nil {
+		d.problem = fmt.Sprintf("the last good copy of the documents cannot be kept: %v", err)
+		d.log.Error("last good copy", "error", err)
+	}
+}
+
+// ack lets the held-back revision through, named by its identifier or digest.
+func (d *documents) ack(id string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.held == nil:
+		return fmt.Errorf("no revision is held back")
+	case id != d.held.next.ID && id != d.held.next.Digest && id != d.held.tree.Revision:
+		return fmt.Errorf("revision %s is held back, not %s", d.held.next.ID, id)
+	}
+	d.accept(d.held.next, d.held.tree)
+	return nil
+}
+
+// now returns the revision that is followed, or nil.
+func (d *documents) now() *revision {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.current
+}
+
+// documentsState is what status says of the documents.
+type documentsState struct {
+	current  *revision
+	rejected *api.Rejected
+	held     *api.HeldBack
+	source   source.Snapshot
+	problem  string
+}
+
+func (d *documents) state() documentsState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := documentsState{current: d.current, rejected: d.rejected, source: d.source, problem: d.problem}
+	if d.held != nil {
+		s.held = &api.HeldBack{Revision: d.held.next.ID, Reason: d.held.reason}
+	}
+	return s
+}
+
+// firstError formats the first error of a list as FILE:LINE: MESSAGE.
+func firstError(diagnostics []schema.Diagnostic) string {
+	for _, d := range diagnostics {
+		if d.Severity == schema.Error {
+			return fmt.Sprintf("%s:%d: %s", d.File, d.Line, d.Message)
+		}
+	}
+	return ""
+}

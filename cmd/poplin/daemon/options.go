@@ -1,0 +1,36 @@
+// Package daemon is what `poplin run` does: it wires the synced directory,
+// gossip, the kernel and the socket to the reconciler's loop.
+//
+// documents.go decides which revision is followed; membership.go owns the
+// gossip agent; round.go computes what a round is to reach and reports what
+// it did; planner.go does the same without touching anything; status.go says
+// what is going on.
+package daemon
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/poplin-net/poplin/schema/source"
+)
+
+// Options are the flags of run.
+type Options struct {
+	ConfigDir   string
+	Node        string
+	Join        []netip.AddrPort
+	Bootstrap   bool
+	KeyFile     string
+	Underlay    string // "" or ADDRESS | INTERFACE | can-reach:ADDRESS
+	StateDir    string
+	RunDir      string
+	MountNS     string // mount namespace for pods' namespaces, "" for our own
+	SourceQuiet time.Duration
+	SourceMode  source.Mode
+	// Once makes one round without gossip and returns.
+	Once    bool
+	Version string
+	Built   time.Time // of the binary; a clock before it is wrong
+	Log     *slog.Logger
+}

@@ -1,0 +1,139 @@
+package daemon
+
+import (
+	"maps"
+	"net/netip"
+
+	"github.com/poplin-net/poplin/overlay"
+	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/view"
+	"github.com/poplin-net/poplin/schema"
+)
+
+// facts are everything that a desired state is computed from. The same facts
+// give the same state, in the daemon, for `plan` and offline.
+type facts struct {
+	node      string
+	revision  *revision
+	members   overlay.Snapshot
+	underlay  compile.Underlay
+	bridgeNF  bool
+	addresses map[schema.Name][]netip.Addr // of this node's pods, as last assigned
+	observed  reconciler.State
+	// standing are the namespaces of pods that stood at the end of the last
+	// round: a pod that is being repaired in this one stays ready.
+	standing map[string]bool
+	// gossip says that members tell who is alive; without it (--once, plan
+	// of another host) documents are all there is.
+	gossip bool
+}
+
+// goal is a computed desired state, and what else the computation found.
+type goal struct {
+	compile.Result
+	view      view.View
+	host      compile.Host
+	addresses map[schema.Name][]netip.Addr
+	problems  []compile.Problem
+	// complete says that deletions are safe: gossip has been heard, and this
+	// node's own claims are settled.
+	complete bool
+	waiting  string
+}
+
+// reach computes the goal from the facts. It is pure but for the compiler's
+// memory.
+func reach(f facts, compiler *compile.Compiler) goal {
+	c := f.revision.Config
+	claims, unsettled := ownClaims(f.members)
+	subnets := compile.OwnSubnets(c, f.node, claims)
+	assigned, problems := compile.Assign(c, f.node, subnets, f.addresses)
+	g := goal{addresses: assigned, problems: problems}
+	g.view = view.View{
+		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(c, f.node, assigned, standing(f))},
+		Peers: peersOf(c, f.node, f.members),
+	}
+	if !f.gossip {
+		staticPods(c, g.view.Peers)
+	}
+	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, PodAddresses: assigned}
+	g.Result = compiler.Compile(compile.Input{
+		Config: c, View: g.view, Host: g.host, Revision: f.revision.ID, Observed: f.observed,
+	})
+	g.problems = append(g.problems, g.Result.Problems...)
+	g.complete = (f.members.Joined || !f.gossip) && !unsettled && len(subnets) > 0
+	switch {
+	case f.members.Waiting != "" && f.gossip:
+		g.waiting = f.members.Waiting
+	case len(subnets) == 0 && f.gossip:
+		g.waiting = "a subnet: none is pinned to this node and none is claimed yet"
+	case len(subnets) == 0:
+		g.waiting = "a subnet: none is pinned to this node"
+	}
+	return g
+}
+
+// ownClaims are the claims whose addresses this node uses: confirmed ones,
+// and lost ones whose pods keep running. unsettled says that there is one
+// that is only proposed.
+func ownClaims(s overlay.Snapshot) (claims []netip.Prefix, unsettled bool) {
+	for _, c := range s.Claims {
+		if c.Stage == overlay.Proposed {
+			unsettled = true
+			continue
+		}
+		claims = append(claims, c.Prefix)
+	}
+	return claims, unsettled
+}
+
+// standing are the namespaces whose pods can be reached: their interface is
+// there now, or was at the end of the last round.
+func standing(f facts) map[string]bool {
+	out := maps.Clone(f.standing)
+	if out == nil {
+		out = map[string]bool{}
+	}
+	for g := range f.observed.Groups() {
+		if g.Objects[0].Kind() >= reconciler.KindTable {
+			continue // elements are many, and no links are among them
+		}
+		for _, o := range g.Objects {
+			if l, ok := o.(reconciler.Link); ok && l.Netns != "" && !l.Down {
+				out[l.Netns] = true
+			}
+		}
+	}
+	return out
+}
+
+// ownPods are this node's pods with a namespace; ready are the namespaces of
+// those that can be reached.
+func ownPods(c *schema.Config, node string, assigned map[schema.Name][]netip.Addr, ready map[string]bool) []view.Pod {
+	var out []view.Pod
+	for _, p := range c.Pods {
+		addresses := assigned[p.Meta.Name]
+		if p.NodeName != node || p.HostNetwork || len(addresses) == 0 {
+			continue
+		}
+		netns := reconciler.NamespaceName(p.Namespace, p.Meta.Name.Name)
+		out = append(out, view.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Addresses: addresses, Ready: ready[netns]})
+	}
+	return out
+}
+
+// sameAddresses reports whether two assignments are equal.
+func sameAddresses(a, b map[schema.Name][]netip.Addr) bool {
+	return maps.EqualFunc(a, b, func(x, y []netip.Addr) bool {
+		if len(x) != len(y) {
+			return false
+		}
+		for i := range x {
+			if x[i] != y[i] {
+				return false
+			}
+		}
+		return true
+	})
+}

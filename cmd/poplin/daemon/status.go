@@ -1,0 +1,238 @@
+package daemon
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/overlay"
+	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/services"
+	"github.com/poplin-net/poplin/schema"
+	"github.com/poplin-net/poplin/schema/source"
+)
+
+// Status implements api.Backend.
+func (d *Daemon) Status() api.Status {
+	docs := d.documents.state()
+	a := d.account.read()
+	s := api.Status{
+		APIVersion: api.APIVersion, Kind: "Status", Node: d.o.Node, Version: d.o.Version, Started: d.started,
+		Waiting: a.waiting, Rejected: docs.rejected, HeldBack: docs.held, Source: sourceOf(docs.source, d.o.ConfigDir),
+		Drift: a.drift, LastDrift: a.lastDrift, LastApply: a.lastApply, Applied: a.applied, Rounds: a.rounds,
+		Dropped: map[string]int{},
+	}
+	if docs.current == nil {
+		s.Ready, s.Waiting = true, "documents: "+cmp.Or(docs.source.Problem, string(docs.source.State))
+	} else {
+		c := docs.current.Config
+		s.Cluster, s.Revision, s.Digest, s.Accepted, s.Ignored = c.Cluster.Meta.Name.Name, docs.current.ID, docs.current.Digest, &docs.current.Accepted, c.Ignored
+		s.Ready = a.rounds > 0
+		s.InSync = a.settled == docs.current.Digest && docs.held == nil
+	}
+	// Gossip goes on between rounds; what it says is read afresh.
+	if a.facts.revision != nil {
+		a.facts.members = d.membership.snapshot()
+	}
+	fillNode(&s, a)
+	fillMembers(&s, a)
+	fillServices(&s, a.goal.Services)
+	d.fillTunnel(&s)
+	s.Problems = append(problemsOf(docs, a), d.orphans()...)
+	return s
+}
+
+func sourceOf(s source.Snapshot, path string) api.Source {
+	out := api.Source{State: string(s.State), Path: path, Problem: s.Problem, Polling: s.Polling}
+	if s.Tree.Resolved != path {
+		out.Target = s.Tree.Resolved
+	}
+	return out
+}
+
+func fillNode(s *api.Status, a accountState) {
+	g := a.goal
+	if a.facts.revision == nil {
+		return
+	}
+	c := a.facts.revision.Config
+	s.Underlay = api.Underlay{Link: g.host.Underlay.Link, Addresses: g.host.Underlay.Addresses, MTU: g.host.Underlay.MTU}
+	s.Overlay = api.Overlay{Backend: string(c.Cluster.Overlay.Backend), Port: c.Cluster.Overlay.Port, MTU: g.MTU}
+	for _, sub := range g.Subnets {
+		out := api.Subnet{CIDRs: sub.Prefixes, Class: "claimed", Bridge: sub.Bridge, Pods: podsIn(sub, g)}
+		if sub.Pinned {
+			out.Class, out.Origin = "pinned", sub.Place.String()
+		}
+		s.Subnets = append(s.Subnets, out)
+	}
+	for _, p := range g.view.Self.Pods {
+		s.Pods = append(s.Pods, api.Pod{Namespace: p.Namespace, Name: p.Name, Addresses: p.Addresses, Ready: p.Ready, Netns: reconciler.NamespaceName(p.Namespace, p.Name)})
+	}
+	for _, p := range c.Pods {
+		if p.NodeName == s.Node && p.HostNetwork {
+			s.Pods = append(s.Pods, api.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Addresses: s.Underlay.Addresses, Ready: true, HostNetwork: true})
+		}
+	}
+	slices.SortFunc(s.Pods, func(a, b api.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+func podsIn(sub compile.Subnet, g goal) int {
+	n := 0
+	for _, addresses := range g.addresses {
+		if len(addresses) > 0 && slices.ContainsFunc(sub.Prefixes, func(p netip.Prefix) bool { return p.Contains(addresses[0]) }) {
+			n++
+		}
+	}
+	return n
+}
+
+func fillMembers(s *api.Status, a accountState) {
+	if a.facts.revision == nil {
+		return
+	}
+	members := a.facts.members
+	s.LedgerDigest = members.LedgerDigest
+	for _, c := range members.Claims {
+		s.Claims = append(s.Claims, api.Claim{Subnet: c.Prefix, Class: string(c.Stage), Epoch: uint64(c.Epoch)})
+	}
+	for reason, n := range members.Counters {
+		s.Dropped["gossip "+reason] += int(n)
+	}
+	for _, p := range peersOf(a.facts.revision.Config, s.Node, members) {
+		out := api.Peer{
+			Name: p.Name, State: string(p.State), Subnets: p.Subnets, Backend: p.Backend.Kind, MTU: p.MTU,
+			External: external(a.facts.revision.Config, p.Name),
+		}
+		if len(p.Underlay) > 0 {
+			out.Address = p.Underlay[0].String()
+		}
+		for _, pod := range p.Pods {
+			out.Pods++
+			if pod.Ready && out.State == "alive" {
+				out.PodsReady++
+			}
+		}
+		fillPeer(&out, members.Peer(p.Name))
+		if !members.Joined && out.Seen == nil && !out.External {
+			out.State = "unknown"
+		}
+		s.Peers = append(s.Peers, out)
+	}
+}
+
+// fillPeer adds what only gossip knows of a peer.
+func fillPeer(out *api.Peer, m *overlay.Peer) {
+	if m == nil {
+		return
+	}
+	out.Revision, out.Digest, out.TCPOnly = m.Revision, m.Digest, m.TCPOnly
+	if m.Rejected != nil {
+		out.Rejected = &api.PeerRejected{Revision: m.Rejected.Revision, Error: m.Rejected.Error}
+	}
+	if !m.LastSeen.IsZero() {
+		out.Seen = &m.LastSeen
+	}
+}
+
+func external(c *schema.Config, node string) bool {
+	return slices.ContainsFunc(c.Nodes, func(n *schema.Node) bool { return n.Meta.Name.Name == node && n.External })
+}
+
+func fillServices(s *api.Status, all []services.Service) {
+	s.Services = len(all)
+	for _, svc := range all {
+		d := svc.Document
+		out := api.Service{Namespace: d.Namespace, Name: d.Meta.Name.Name, Type: string(d.Type), ClusterIPs: d.ClusterIPs}
+		for _, p := range d.Ports {
+			text := fmt.Sprintf("%d/%s", p.Port, p.Protocol)
+			if p.NodePort != 0 {
+				text = fmt.Sprintf("%d:%d/%s", p.Port, p.NodePort, p.Protocol)
+			}
+			out.Ports = append(out.Ports, text)
+		}
+		for _, f := range svc.Frontends {
+			if f.Kind == services.ClusterIP {
+				out.Endpoints += f.Total
+				out.EndpointsReady += f.Ready
+			}
+		}
+		s.Endpoints += out.Endpoints
+		s.EndpointsReady += out.EndpointsReady
+		s.ServiceList = append(s.ServiceList, out)
+	}
+}
+
+// fillTunnel adds the tunnel's counters.
+func (d *Daemon) fillTunnel(s *api.Status) {
+	if d.loop.Load() == nil {
+		return
+	}
+	for _, c := range d.targets.tunnel.Counters() {
+		for _, p := range c.Peers {
+			s.Overlay.Peers = append(s.Overlay.Peers, api.TunnelPeer{
+				Node: p.Node, SentPackets: p.SentPackets, SentBytes: p.SentBytes,
+				ReceivedPackets: p.ReceivedPackets, ReceivedBytes: p.ReceivedBytes,
+			})
+		}
+		for reason, n := range c.Drops {
+			s.Dropped["tunnel "+reason.String()] += int(n)
+		}
+	}
+}
+
+// orphans are processes in namespaces of pods that are gone: they run on,
+// without a network.
+func (d *Daemon) orphans() []api.Problem {
+	if d.loop.Load() == nil {
+		return nil
+	}
+	var out []api.Problem
+	for _, o := range d.targets.linux.Orphans() {
+		out = append(out, api.Problem{
+			What:   fmt.Sprintf("process %d is in the namespace of pod %s, which is gone", o.PID, o.Namespace),
+			Remedy: fmt.Sprintf("stop or move it: kill %d", o.PID),
+		})
+	}
+	return out
+}
+
+// problemsOf collects what stands in the way, most urgent first.
+func problemsOf(docs documentsState, a accountState) []api.Problem {
+	var out []api.Problem
+	add := func(what, remedy string) { out = append(out, api.Problem{What: what, Remedy: remedy}) }
+	if docs.rejected != nil {
+		add(fmt.Sprintf("revision %s is rejected: %s", docs.rejected.Revision, firstError(docs.rejected.Diagnostics)), "mend it; `poplin validate` shows all that is wrong")
+	}
+	if docs.held != nil {
+		add(fmt.Sprintf("revision %s is held back: %s", docs.held.Revision, docs.held.Reason), "poplin ack "+docs.held.Revision)
+	}
+	if docs.source.Problem != "" {
+		add("source: "+docs.source.Problem, "see what writes the directory; the last good revision is kept")
+	}
+	if docs.problem != "" {
+		add(docs.problem, "free space in the state directory")
+	}
+	if a.last.Err != nil {
+		add("the last round failed: "+firstLines(a.last.Err), "it is tried again; `poplin plan` shows what is missing")
+	}
+	for _, c := range a.last.Conflicts {
+		add("conflict: "+c.What, c.Remedy)
+	}
+	for _, p := range a.facts.members.Problems {
+		add(p.What, p.Remedy)
+	}
+	for _, p := range a.goal.problems {
+		add(p.What, p.Remedy)
+	}
+	for _, p := range a.facts.members.Peers {
+		if p.TCPOnly {
+			add(fmt.Sprintf("%s is heard over TCP only", p.Name), "let UDP to the gossip port through, both ways")
+		}
+	}
+	return out
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
+)
+
+func newStatusCommand() *cobra.Command {
+	var output, runDir string
+	var watch, check bool
+	c := &cobra.Command{
+		Use:       "status [peers|pods|services|overlay]",
+		Short:     "Show this node, its peers, the revision and what stands in the way",
+		Example:   "  poplin status\n  poplin status services\n  poplin status --check   # 0 in sync, 1 not, 3 revision rejected",
+		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"peers", "pods", "services", "overlay"},
+		RunE: func(c *cobra.Command, args []string) error {
+			part := ""
+			if len(args) == 1 {
+				part = args[0]
+			}
+			show := func(s api.Status) error {
+				if output == "json" {
+					return writeJSON(c.OutOrStdout(), s)
+				}
+				return writeStatus(c.OutOrStdout(), s, part, time.Now())
+			}
+			client := api.NewClient(runDir)
+			if watch {
+				return daemonError(watchStatus(c.Context(), client, c.OutOrStdout(), show))
+			}
+			s, err := client.Status(c.Context())
+			if err == nil {
+				err = show(s)
+			}
+			if err != nil || !check {
+				return daemonError(err)
+			}
+			return checkStatus(s)
+		},
+	}
+	outputFlag(c, &output)
+	c.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "where the daemon's socket is")
+	c.Flags().BoolVar(&watch, "watch", false, "show it again whenever something changes, until interrupted")
+	c.Flags().BoolVar(&check, "check", false, "exit with 1 if the host is not in sync, 3 if the revision is rejected, 7 if it is held back")
+	return c
+}
+
+func checkStatus(s api.Status) error {
+	switch {
+	case s.Rejected != nil:
+		return silently(exitInvalid)
+	case s.HeldBack != nil:
+		return silently(exitHeldBack)
+	case !s.InSync:
+		return silently(exitDifferences)
+	}
+	return nil
+}
+
+// watchInterval is how often --watch and wait look.
+const watchInterval = 100 * time.Millisecond
+
+// watchStatus shows the status each time that it says something new.
+func watchStatus(ctx context.Context, client *api.Client, w io.Writer, show func(api.Status) error) error {
+	last := ""
+	for {
+		s, err := client.Status(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if now := statusSummary(s); now != last {
+			last = now
+			fmt.Fprintf(w, "── %s\n", time.Now().Format(time.TimeOnly))
+			if err := show(s); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchInterval):
+		}
+	}
+}
+
+// statusSummary is what --watch compares: all that is no clock.
+func statusSummary(s api.Status) string {
+	for i := range s.Peers {
+		s.Peers[i].Seen = nil
+	}
+	s.Rounds = 0
+	s.Overlay.Peers = nil
+	return fmt.Sprintf("%+v", s)
+}
+
+func newWaitCommand() *cobra.Command {
+	var runDir string
+	var timeout time.Duration
+	var all bool
+	c := &cobra.Command{
+		Use:   "wait ready | revision R [--all] | pod/NS/NAME",
+		Short: "Wait until the node is in sync, follows a revision, or has a pod",
+		Example: `  poplin wait ready
+  poplin wait revision 4f2c9e1 --all --timeout 2m
+  poplin wait pod default/web-1`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			reached, err := waitCondition(args, all)
+			if err != nil {
+				return withCode(exitUsage, err)
+			}
+			ctx, cancel := context.WithTimeout(c.Context(), timeout)
+			defer cancel()
+			return withCode(exitRuntime, waitFor(ctx, api.NewClient(runDir), reached))
+		},
+	}
+	c.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "where the daemon's socket is")
+	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait")
+	c.Flags().BoolVar(&all, "all", false, "revision: until every alive node follows it")
+	return c
+}
+
+// waitFor asks the daemon until the condition holds. A daemon that does not
+// answer yet may still come.
+func waitFor(ctx context.Context, client *api.Client, reached func(api.Status) (bool, string)) error {
+	missing := "the daemon does not answer"
+	for {
+		s, err := client.Status(ctx)
+		if err == nil {
+			var done bool
+			if done, missing = reached(s); done {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("gave up waiting: %s", missing)
+		case <-time.After(watchInterval):
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package linux_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/linux"
+)
+
+const (
+	redirects = "net/ipv4/conf/all/accept_redirects"
+	forwardUp = "net/ipv4/conf/up0/forwarding"
+)
+
+// hostDump is what ip(8) and the settings say of a host.
+func hostDump(t *testing.T) string {
+	t.Helper()
+	out := ip(t, "-br link") + ip(t, "-br address") + ip(t, "route show table all") + ip(t, "-6 route show table main") + ip(t, "netns list")
+	for _, name := range []string{"net/ipv4/ip_forward", redirects, forwardUp, "net/ipv4/conf/lo/forwarding", "net/ipv4/conf/lo/rp_filter"} {
+		out += name + "=" + sysctl(t, name) + "\n"
+	}
+	return out
+}
+
+func TestCleanupRestores(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	ip(t, "link add up0 type bridge")
+	ip(t, "address add 192.0.2.1/24 dev up0")
+	setSysctl(t, redirects, "0") // hardened
+	setSysctl(t, forwardUp, "1") // and one link forwards already
+	before := hostDump(t)
+	n := newNode(t)
+	loRP := reconciler.Sysctl{Name: "net/ipv4/conf/lo/rp_filter", Value: "2"}
+	state := append(example(), loRP)
+	n.settle(t, state...)
+	must(t, n.Cleanup(t.Context(), linux.CleanupOptions{}))
+	n.wantState(t)
+	if sysctl(t, "net/ipv4/ip_forward") != "1" {
+		t.Error("forwarding was turned off unasked")
+	}
+	must(t, n.Cleanup(t.Context(), linux.CleanupOptions{RestoreSysctls: true}))
+	if after := hostDump(t); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+	for _, file := range []string{"sysctls.json", "namespaces.json"} {
+		if _, err := os.Stat(filepath.Join(n.options.StateDir, file)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	must(t, n.Cleanup(t.Context(), linux.CleanupOptions{RestoreSysctls: true}))
+	// The target still works.
+	n.settle(t, state...)
+}
+
+func TestSysctlsOfOthersAreKept(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	ip(t, "link add up0 type bridge")
+	setSysctl(t, "net/ipv4/conf/up0/rp_filter", "1")
+	n := newNode(t)
+	rp := reconciler.Sysctl{Name: "net/ipv4/conf/up0/rp_filter", Value: "2"}
+	n.settle(t, forward, rp)
+	// Somebody else changes both a setting of ours and one that changed with it.
+	setSysctl(t, "net/ipv4/conf/up0/rp_filter", "0")
+	setSysctl(t, redirects, "1")
+	must(t, n.Cleanup(t.Context(), linux.CleanupOptions{RestoreSysctls: true}))
+	for name, want := range map[string]string{
+		"net/ipv4/conf/up0/rp_filter": "0", redirects: "1", "net/ipv4/ip_forward": "0",
+	} {
+		if got := sysctl(t, name); got != want {
+			t.Errorf("%s=%s, want %s", name, got, want)
+		}
+	}
+	// What was right before us stays so.
+	setSysctl(t, "net/ipv4/ip_forward", "1")
+	n.settle(t, forward)
+	must(t, n.Cleanup(t.Context(), linux.CleanupOptions{RestoreSysctls: true}))
+	if sysctl(t, "net/ipv4/ip_forward") != "1" {
+		t.Error("forwarding that was on before us is off")
+	}
+	// A setting that is not asked for any more is put back at once.
+	setSysctl(t, "net/ipv4/conf/up0/rp_filter", "1")
+	n.settle(t, rp)
+	again := reopen(t, n.options)
+	again.settle(t)
+	if got := sysctl(t, "net/ipv4/conf/up0/rp_filter"); got != "1" {
+		t.Errorf("rp_filter=%s, want 1", got)
+	}
+}

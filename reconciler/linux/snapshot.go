@@ -1,0 +1,115 @@
+package linux
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"maps"
+	"slices"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// prints are fingerprints of an observation, independent of order.
+type prints struct{ objects, conflicts uint64 }
+
+// snapshot is what was read last, in parts that are read apart.
+type snapshot struct {
+	state     reconciler.State
+	conflicts []reconciler.Conflict
+	prints    prints
+
+	host, sysctls               *reconciler.Group // nil: not read yet
+	podConflicts, linkConflicts []reconciler.Conflict
+}
+
+// refresh reads the kernel: the host's own namespace if all or if events
+// concern it, each pod's namespace if events concern it or nobody listens to
+// events. The caller holds t.mu.
+func (t *Target) refresh(ctx context.Context, all bool) error {
+	stale := t.dirt.take()
+	if stale.underlay {
+		t.dirt.put(marks{underlay: true}) // for the goroutine that checks
+	}
+	if !t.live.Load() {
+		stale.everything()
+	}
+	if all {
+		stale.dir, stale.host, stale.sysctls = true, true, true
+	}
+	err := t.read(ctx, stale)
+	if err != nil {
+		// What was not read stays to be read.
+		t.dirt.put(stale)
+	}
+	return err
+}
+
+func (t *Target) read(ctx context.Context, stale marks) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if stale.dir || t.seen.host == nil {
+		found, err := t.findPods()
+		if err != nil {
+			return err
+		}
+		t.seen.podConflicts = found
+		stale.host = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(t.pods)) {
+		p := t.pods[name]
+		if p.group != nil && !stale.allPods && !stale.pods[name] {
+			continue
+		}
+		if err := t.readPod(p); err != nil {
+			return fmt.Errorf("netns %s: %w", name, err)
+		}
+		stale.host = true // a pair's far end may have another name
+	}
+	if stale.host {
+		objects, links, err := t.readHost()
+		if err != nil {
+			return err
+		}
+		t.seen.host = keep(t.seen.host, "linux host", objects)
+		t.seen.linkConflicts = t.linkConflicts(links)
+		t.interest.Store(t.interests(links))
+	}
+	if stale.sysctls || t.seen.sysctls == nil {
+		t.seen.sysctls = keep(t.seen.sysctls, "linux sysctls", t.readSysctls(""))
+	}
+	t.assemble()
+	return nil
+}
+
+// assemble puts the parts together.
+func (t *Target) assemble() {
+	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls}
+	for _, p := range t.pods {
+		groups = append(groups, p.group)
+	}
+	t.seen.state = reconciler.NewState(groups...)
+	t.seen.conflicts = slices.Concat(t.seen.podConflicts, t.seen.linkConflicts)
+	t.seen.prints = prints{objects: fingerprint(t.seed, t.seen.state)}
+	for _, c := range t.seen.conflicts {
+		t.seen.prints.conflicts += maphash.Comparable(t.seed, c)
+	}
+}
+
+// keep returns the old group if it holds the same objects in the same order.
+func keep(old *reconciler.Group, name string, objects []reconciler.Object) *reconciler.Group {
+	if old != nil && slices.Equal(old.Objects, objects) {
+		return old
+	}
+	return &reconciler.Group{Name: name, Objects: objects}
+}
+
+// fingerprint sums up the objects of a state.
+func fingerprint(seed maphash.Seed, s reconciler.State) uint64 {
+	var sum uint64
+	for _, o := range s.Objects() {
+		sum += maphash.Comparable(seed, o)
+	}
+	return sum
+}

@@ -1,0 +1,160 @@
+package nft
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// web is a state with something in most sets of both families.
+func web() reconciler.State {
+	at := netip.MustParseAddrPort
+	two := []netip.AddrPort{at("10.244.1.2:80"), at("10.244.2.2:80")}
+	two6 := []netip.AddrPort{at("[fd24::2]:80"), at("[fd24:0:0:1::2]:80")}
+	h := host(map[reconciler.SetName][]string{
+		reconciler.SetNodePortAddresses: {"192.0.2.1/32", "2001:db8::1/128"},
+		reconciler.SetServiceRanges:     {"10.96.0.0/16", "fd96::/112"},
+		reconciler.SetPodRanges:         {"10.244.0.0/16", "fd24::/48"},
+		reconciler.SetLocalSubnets:      {"10.244.1.0/24", "fd24::/64"},
+		reconciler.SetMasqueradeSubnets: {"10.244.1.0/24", "fd24::/64"},
+		reconciler.SetMasqueradeExclude: {"224.0.0.0/4", "255.255.255.255/32", "ff00::/8"},
+	})
+	for _, f := range families() {
+		vip, pod := netip.MustParseAddr("10.96.0.1"), two[0].Addr()
+		if f == reconciler.IPv6 {
+			vip, pod = netip.MustParseAddr("fd96::1"), two6[0].Addr()
+		}
+		h.Objects = append(h.Objects,
+			reconciler.Element{Family: f, Set: reconciler.SetClusterAddresses, Address: vip},
+			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod},
+			reconciler.Element{Family: f, Set: reconciler.SetMasqueradeNodePorts, Protocol: reconciler.TCP, Port: 30080})
+	}
+	v4, v6 := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")
+	return state(h,
+		service{"web", v4, false, reconciler.TCP, 80, two}, service{"web6", v6, false, reconciler.TCP, 80, two6},
+		service{"dns", v4, false, reconciler.UDP, 53, two[:1]}, service{"none", v4, false, reconciler.SCTP, 9, nil},
+		service{"web-node", v4, true, reconciler.TCP, 30080, two}, service{"web-node6", v6, true, reconciler.TCP, 30080, two6})
+}
+
+// handle finds the handle of the first rule of a chain that holds a text.
+const handle = `handle() { nft -a list chain ip poplin "$1" | grep -F "$2" | sed -n '1s/.*# handle //p'; }; `
+
+func TestWhateverOthersDoIsRepaired(t *testing.T) {
+	for name, c := range map[string]struct {
+		harm string
+		plan string // part of the first line of the plan that mends it
+	}{
+		"flush ruleset":        {"nft flush ruleset", "+ table ip poplin"},
+		"delete table":         {"nft delete table ip poplin", "+ table ip poplin"},
+		"delete element":       {"nft delete element ip poplin services '{ 10.96.0.1 . tcp . 80 }'", "+ element ip poplin services { 10.96.0.1 . tcp . 80"},
+		"delete endpoint":      {"nft delete element ip poplin endpoints '{ 10.96.0.1 . tcp . 80 . 0x00000001 }'", "+ element ip poplin endpoints { 10.96.0.1 . tcp . 80 . 1"},
+		"delete range":         {"nft delete element ip poplin pod-ranges '{ 10.244.0.0/16 }'", "+ element ip poplin pod-ranges { 10.244.0.0/16"},
+		"delete open range":    {"nft delete element ip poplin masquerade-exclude '{ 255.255.255.255 }'", "+ element ip poplin masquerade-exclude { 255"},
+		"flush set":            {"nft flush set ip poplin hairpin", "+ element ip poplin hairpin"},
+		"flush map":            {"nft flush map ip6 poplin services", "+ element ip6 poplin services"},
+		"add element":          {"nft add element ip poplin cluster-addresses '{ 10.96.7.7 }'", "- element ip poplin cluster-addresses { 10.96.7.7"},
+		"add frontend":         {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : goto pick-2 }'", "- element ip poplin services { 10.96.7.7"},
+		"add range":            {"nft add element ip poplin pod-ranges '{ 10.1.0.0/16 }'", "- element ip poplin pod-ranges { 10.1.0.0/16"},
+		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},
+		"add verdict":          {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : accept }'", "damaged: set services: an element has verdict"},
+		"change verdict":       {"nft delete element ip poplin services '{ 10.96.0.1 . tcp . 80 }'; nft add element ip poplin services '{ 10.96.0.1 . tcp . 80 : goto refuse }'", "~ element ip poplin services { 10.96.0.1 . tcp . 80 : goto refuse } → "},
+		"add own rule":         {"nft add rule ip poplin prerouting accept", "damaged: chain prerouting differs at rule 2"},
+		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 1 damaged: chain frontends differs at rule 1"},
+		"delete rule":          {handle + "nft delete rule ip poplin postrouting handle $(handle postrouting hairpin)", "damaged: chain postrouting differs at rule 1"},
+		"flush chain":          {"nft flush chain ip poplin output", "damaged: chain output differs at rule 1"},
+		"replace rule":         {handle + "nft replace rule ip poplin refuse handle $(handle refuse tcp) meta l4proto tcp drop", "damaged: chain refuse differs at rule 1"},
+		"delete chain":         {"nft flush chain ip poplin output; nft delete chain ip poplin output", "damaged: chain output is missing"},
+		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-1", "damaged: chain poplin-skeleton-1 is missing"},
+		"add chain":            {"nft add chain ip poplin mine", "damaged: chain mine is not poplin's"},
+		"add base chain":       {"nft add chain ip poplin pick-9 '{ type filter hook input priority 0; policy drop; }'", "damaged: chain pick-9 is not poplin's"},
+		"add pick chain":       {"nft add chain ip poplin pick-9", "damaged: chain pick-9 is not poplin's"},
+		"change policy":        {"nft add chain ip poplin output '{ policy drop; }'", "damaged: chain output is attached elsewhere"},
+		"add set":              {"nft add set ip poplin mine '{ type ipv4_addr; }'", "damaged: set mine is not poplin's"},
+		"make dormant":         {"nft add table ip poplin '{ flags dormant; }'", "damaged: the table has flags 0x1"},
+		"flush pick chain":     {"nft flush chain ip poplin pick-2", "+ chain ip poplin pick-2"},
+		"rule into pick chain": {"nft insert rule ip poplin pick-2 accept", "+ chain ip poplin pick-2"},
+		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-1", "damaged"},
+		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-2", "~ table ip6 poplin skeleton 2 → "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetns(t)
+			x := target(t, n)
+			want := web()
+			reach(t, x, want)
+			expect(t, n, x, want)
+			n.run(c.harm)
+			plan := reconciler.Diff(observe(t, x).State, want)
+			if len(plan) == 0 || !strings.Contains(plan[0].String(), c.plan) {
+				t.Fatalf("the plan is %v, not %s", plan, c.plan)
+			}
+			if err := x.Apply(context.Background(), plan, want); err != nil {
+				t.Fatal(err)
+			}
+			expect(t, n, x, want)
+		})
+	}
+}
+
+// Some other process finds the damage, too, not only the one that made the
+// table; a table that lost its marker is foreign to it.
+func TestMarkerIsWhatTellsOurTable(t *testing.T) {
+	n := newNetns(t)
+	want := web()
+	reach(t, target(t, n), want)
+	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-1")
+	o := observe(t, target(t, n))
+	plan := reconciler.Diff(o.State, want)
+	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 1 damaged: chain output") {
+		t.Errorf("the plan is %v", plan)
+	}
+	if len(o.Conflicts) != 1 || o.Conflicts[0].Key != (reconciler.TableKey{Family: reconciler.IPv6}) {
+		t.Errorf("conflicts: %v", o.Conflicts)
+	}
+}
+
+// Nothing but the table may go into a damaged one.
+func TestDamagedTableIsMadeAnewWhole(t *testing.T) {
+	n := newNetns(t)
+	x := target(t, n)
+	want := web()
+	reach(t, x, want)
+	n.run("nft flush chain ip poplin output")
+	plan := reconciler.Diff(observe(t, x).State, want)
+	if err := x.Apply(context.Background(), plan[1:], want); err == nil || !strings.Contains(err.Error(), "must be made anew first") {
+		t.Errorf("applied: %v", err)
+	}
+	steps := split(plan, observe(t, x).State, want)
+	if len(steps) != 1 {
+		t.Errorf("%d transactions", len(steps))
+	}
+	// As an engine that deletes and adds would put it.
+	table := plan[0]
+	pair := reconciler.Plan{{Verb: reconciler.Delete, Before: table.Before}, {Verb: reconciler.Add, After: table.After}}
+	if err := x.Apply(context.Background(), append(pair, plan[1:]...), want); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, n, x, want)
+}
+
+func TestCleanupLeavesNothing(t *testing.T) {
+	n := newNetns(t)
+	n.run("nft add table ip other")
+	before := n.run("nft -a list ruleset")
+	x := target(t, n)
+	reach(t, x, web())
+	if err := target(t, n).Cleanup(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.run("nft -a list ruleset"); got != before {
+		t.Errorf("left over: %s", got)
+	}
+	reach(t, x, web())
+	expect(t, n, x, web())
+	reach(t, x, reconciler.State{})
+	if got := n.run("nft -a list ruleset"); got != before {
+		t.Errorf("left over: %s", got)
+	}
+}

@@ -1,0 +1,187 @@
+package nft
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// service is a test's idea of one: it makes the elements that a service
+// comes down to.
+type service struct {
+	name     string
+	address  netip.Addr // with nodePort 0
+	nodePort bool
+	protocol reconciler.Protocol
+	port     uint16
+	targets  []netip.AddrPort
+}
+
+func (s service) family() reconciler.Family { return reconciler.FamilyOf(s.address) }
+
+// group makes the group; the address says only the family of a node port.
+func (s service) group() *reconciler.Group {
+	f := s.family()
+	front := reconciler.Element{Family: f, Set: reconciler.SetServices, Address: s.address, Protocol: s.protocol, Port: s.port, Chain: reconciler.ChainRefuse}
+	if s.nodePort {
+		front.Set, front.Address = reconciler.SetNodePorts, netip.Addr{}
+	}
+	if n := len(s.targets); n > 0 {
+		front.Chain = reconciler.Chain{Family: f, NodePort: s.nodePort, Slots: n}.Name()
+	}
+	g := &reconciler.Group{Name: "service " + s.name, Objects: []reconciler.Object{front}}
+	for i, target := range s.targets {
+		e := front
+		e.Set, e.Chain = reconciler.SetEndpoints, ""
+		if s.nodePort {
+			e.Set = reconciler.SetNodePortEndpoints
+		}
+		e.Slot, e.Target = uint32(i), target
+		g.Objects = append(g.Objects, e)
+	}
+	return g
+}
+
+// chains makes the group of the pick chains that services need.
+func chains(services ...service) *reconciler.Group {
+	g := &reconciler.Group{Name: "chains"}
+	seen := map[reconciler.Chain]bool{}
+	for _, s := range services {
+		c := reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Slots: len(s.targets)}
+		if c.Slots > 0 && !seen[c] {
+			seen[c] = true
+			g.Objects = append(g.Objects, c)
+		}
+	}
+	return g
+}
+
+// host makes the group of the tables and of sets of prefixes.
+func host(ranges map[reconciler.SetName][]string) *reconciler.Group {
+	g := &reconciler.Group{Name: "host"}
+	for _, f := range families() {
+		g.Objects = append(g.Objects, markedTable(f))
+	}
+	for set, list := range ranges {
+		for _, p := range list {
+			prefix := netip.MustParsePrefix(p)
+			g.Objects = append(g.Objects, reconciler.Element{Family: reconciler.FamilyOf(prefix.Addr()), Set: set, Prefix: prefix})
+		}
+	}
+	return g
+}
+
+// state makes a desired state of services.
+func state(h *reconciler.Group, services ...service) reconciler.State {
+	groups := []*reconciler.Group{h, chains(services...)}
+	for _, s := range services {
+		groups = append(groups, s.group())
+	}
+	return reconciler.NewState(groups...)
+}
+
+// randomState makes a state of a few services of all kinds.
+func randomState(r *rand.Rand) reconciler.State {
+	var services []service
+	for i := range r.IntN(12) {
+		s := service{name: fmt.Sprint(i), protocol: []reconciler.Protocol{reconciler.TCP, reconciler.UDP, reconciler.SCTP}[r.IntN(3)], nodePort: r.IntN(3) == 0, port: uint16(1000 + i)}
+		pod := "10.244.%d.%d"
+		s.address = netip.AddrFrom4([4]byte{10, 96, 0, byte(i + 1)})
+		if r.IntN(2) == 0 {
+			s.address = netip.MustParseAddr(fmt.Sprintf("fd96::%d", i+1))
+			pod = "fd24::%d:%d"
+		}
+		for range r.IntN(5) {
+			s.targets = append(s.targets, netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf(pod, r.IntN(3), 1+r.IntN(250))), uint16(8000+r.IntN(3))))
+		}
+		services = append(services, s)
+	}
+	all := []string{"10.0.0.0/8", "10.244.0.0/16", "10.244.1.0/24", "10.244.2.0/24", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32", "0.0.0.0/0",
+		"fd24::/48", "fd24::/64", "fd24:0:0:1::/64", "ff00::/8", "fe00::/8", "::/0", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"}
+	ranges := map[reconciler.SetName][]string{}
+	for _, l := range layouts() {
+		for _, p := range all {
+			// Prefixes inside others are known only to who wrote them.
+			if l.interval() && r.IntN(4) == 0 && !overlapsAny(p, ranges[l.name]) {
+				ranges[l.name] = append(ranges[l.name], p)
+			}
+		}
+	}
+	h := host(ranges)
+	for i := range r.IntN(5) {
+		a := netip.AddrFrom4([4]byte{10, 244, 1, byte(i)})
+		h.Objects = append(h.Objects,
+			reconciler.Element{Family: reconciler.IPv4, Set: reconciler.SetHairpin, Address: a},
+			reconciler.Element{Family: reconciler.IPv4, Set: reconciler.SetClusterAddresses, Address: a},
+			reconciler.Element{Family: reconciler.IPv6, Set: reconciler.SetMasqueradeNodePorts, Protocol: reconciler.UDP, Port: uint16(30000 + i)})
+	}
+	return state(h, services...)
+}
+
+func overlapsAny(p string, list []string) bool {
+	for _, o := range list {
+		if netip.MustParsePrefix(o).Overlaps(netip.MustParsePrefix(p)) {
+			return true
+		}
+	}
+	return false
+}
+
+// target makes a target in a namespace.
+func target(t testing.TB, n *netns) *Target {
+	t.Helper()
+	x, err := New(Options{NetNS: n.fd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = x.Close() })
+	return x
+}
+
+func observe(t testing.TB, x *Target) reconciler.Observation {
+	t.Helper()
+	o, err := x.Observe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// reach brings a target to a state in one pass, as the engine does.
+func reach(t testing.TB, x *Target, desired reconciler.State) {
+	t.Helper()
+	plan := reconciler.Diff(observe(t, x).State, desired)
+	if err := x.Apply(context.Background(), plan, desired); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect fails unless the kernel holds exactly the state, by what the target
+// says and by what another one reads.
+func expect(t testing.TB, n *netns, x *Target, desired reconciler.State) {
+	t.Helper()
+	for i, who := range []*Target{x, target(t, n)} {
+		for _, op := range reconciler.Diff(observe(t, who).State, desired) {
+			t.Errorf("observer %d still sees the need to %s", i, op)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// eventually waits for a condition, at most ten seconds.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within 10 s: %s", what)
+}

@@ -1,0 +1,123 @@
+package nft
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+var update = flag.Bool("update", false, "rewrite testdata")
+
+// goldenVersion is the nft whose spelling testdata has: that of the oldest
+// supported distribution.
+const goldenVersion = "v1.0.6"
+
+func TestNftPrintsTheSkeleton(t *testing.T) {
+	n := newNetns(t)
+	h := host(nil)
+	for _, f := range families() {
+		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true})
+	}
+	reach(t, target(t, n), state(h))
+	version := n.run("nft --version")
+	for _, f := range families() {
+		got := n.run("nft list table " + string(f) + " poplin")
+		golden := "testdata/" + string(f) + ".nft"
+		if !strings.Contains(version, goldenVersion) {
+			t.Logf("%s spells things differently; %s is for %s", strings.TrimSpace(version), golden, goldenVersion)
+			continue
+		}
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s: got\n%s", golden, got)
+		}
+	}
+}
+
+func TestNftPrintsEveryElement(t *testing.T) {
+	n := newNetns(t)
+	want := web()
+	reach(t, target(t, n), want)
+	text := strings.Join(strings.Fields(n.run("nft list ruleset")), " ")
+	var listing struct{ Nftables []map[string]json.RawMessage }
+	if err := json.Unmarshal([]byte(n.run("nft -j list ruleset")), &listing); err != nil {
+		t.Fatal(err)
+	}
+	elements := map[string]string{} // by family and set
+	for _, item := range listing.Nftables {
+		for _, kind := range []string{"set", "map"} {
+			var s struct {
+				Family, Name string
+				Elem         json.RawMessage
+			}
+			if raw, ok := item[kind]; ok {
+				if err := json.Unmarshal(raw, &s); err != nil {
+					t.Fatal(err)
+				}
+				elements[s.Family+" "+s.Name] = string(s.Elem)
+			}
+		}
+	}
+	for _, o := range want.Objects() {
+		switch o := o.(type) {
+		case reconciler.Chain:
+			if !strings.Contains(text, "chain "+o.Name()+" {") {
+				t.Errorf("not in the text: %s", o)
+			}
+		case reconciler.Element:
+			line, tree := spelled(o)
+			if !strings.Contains(text, line) {
+				t.Errorf("not in the text: %s", line)
+			}
+			if got := strings.Join(strings.Fields(elements[string(o.Family)+" "+string(o.Set)]), ""); !strings.Contains(got, tree) {
+				t.Errorf("not in the JSON of %s: %s\n%s", o.Set, tree, got)
+			}
+		}
+	}
+}
+
+// spelled gives an element as nft writes it, in text and in JSON.
+func spelled(e reconciler.Element) (text, tree string) {
+	switch {
+	case e.Prefix.IsValid() && e.Prefix.IsSingleIP():
+		return e.Prefix.Addr().String(), fmt.Sprintf("%q", e.Prefix.Addr())
+	case e.Prefix.IsValid():
+		return e.Prefix.String(), fmt.Sprintf(`{"prefix":{"addr":%q,"len":%d}}`, e.Prefix.Addr(), e.Prefix.Bits())
+	case e.Set == reconciler.SetClusterAddresses:
+		return e.Address.String(), fmt.Sprintf("%q", e.Address)
+	case e.Set == reconciler.SetHairpin:
+		return fmt.Sprintf("%s . %[1]s", e.Address), fmt.Sprintf(`{"concat":["%s","%[1]s"]}`, e.Address)
+	}
+	var words, leaves []string
+	if e.Address.IsValid() {
+		words, leaves = append(words, e.Address.String()), append(leaves, fmt.Sprintf("%q", e.Address))
+	}
+	words, leaves = append(words, e.Protocol.String(), fmt.Sprint(e.Port)), append(leaves, fmt.Sprintf("%q", e.Protocol), fmt.Sprint(e.Port))
+	if e.Target.IsValid() {
+		words, leaves = append(words, fmt.Sprintf("0x%08x", e.Slot)), append(leaves, fmt.Sprint(e.Slot))
+	}
+	text = strings.Join(words, " . ")
+	tree = `{"concat":[` + strings.Join(leaves, ",") + `]}`
+	switch {
+	case e.Target.IsValid():
+		text += fmt.Sprintf(" : %s . %d", e.Target.Addr(), e.Target.Port())
+		tree += fmt.Sprintf(`,{"concat":[%q,%d]}`, e.Target.Addr(), e.Target.Port())
+	case e.Chain != "":
+		text += " : goto " + e.Chain
+		tree += fmt.Sprintf(`,{"goto":{"target":%q}}`, e.Chain)
+	}
+	return text, tree
+}

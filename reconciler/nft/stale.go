@@ -1,0 +1,140 @@
+package nft
+
+import (
+	"net/netip"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// frontend is an address and port on which a service answers.
+type frontend struct {
+	family   reconciler.Family
+	address  netip.Addr // zero for a node port
+	protocol reconciler.Protocol
+	port     uint16
+}
+
+// frontendOf gives the frontend that an element of the services' maps is
+// about; ok is false for elements of other sets.
+func frontendOf(e reconciler.Element) (f frontend, ok bool) {
+	switch e.Set {
+	case reconciler.SetServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints:
+		return frontend{e.Family, e.Address, e.Protocol, e.Port}, true
+	}
+	return frontend{}, false
+}
+
+// touched collects what plans did to frontends, as far as connections that
+// exist already care.
+type touched struct {
+	// left holds endpoints that a slot stood for and may not any more.
+	left map[frontend]map[netip.AddrPort]bool
+	// opened holds frontends that did not lead to endpoints before.
+	opened map[frontend]bool
+	groups map[string]bool // that the endpoints belong to
+}
+
+// add notes the operations of a plan.
+func (t *touched) add(plan reconciler.Plan) {
+	if t.left == nil {
+		t.left, t.opened, t.groups = map[frontend]map[netip.AddrPort]bool{}, map[frontend]bool{}, map[string]bool{}
+	}
+	for _, op := range plan {
+		e, ok := op.Object().(reconciler.Element)
+		if !ok {
+			continue
+		}
+		f, ok := frontendOf(e)
+		if !ok {
+			continue
+		}
+		before, _ := op.Before.(reconciler.Element)
+		after, _ := op.After.(reconciler.Element)
+		if before.Target.IsValid() {
+			if t.left[f] == nil {
+				t.left[f] = map[netip.AddrPort]bool{}
+			}
+			t.left[f][before.Target] = true
+			t.groups[op.Group] = true
+		}
+		if picks(after) && !picks(before) {
+			t.opened[f] = true
+		}
+	}
+}
+
+// picks reports whether an element leads to endpoints.
+func picks(e reconciler.Element) bool {
+	return e.Chain != "" && e.Chain != reconciler.ChainRefuse
+}
+
+// settle takes out the endpoints that desired still has for their frontends.
+// Slots move, so an endpoint that lost one may have another.
+func (t *touched) settle(desired reconciler.State) {
+	keep := func(o reconciler.Object) {
+		e, ok := o.(reconciler.Element)
+		if !ok || !e.Target.IsValid() {
+			return
+		}
+		f, _ := frontendOf(e)
+		if left := t.left[f]; left != nil {
+			delete(left, e.Target)
+		}
+	}
+	if len(t.left) > 0 {
+		t.visit(desired, keep)
+	}
+	for f, left := range t.left {
+		if len(left) == 0 {
+			delete(t.left, f)
+		}
+	}
+}
+
+// visit calls f with the objects of the groups in question; of all, where an
+// operation did not name its group.
+func (t *touched) visit(desired reconciler.State, f func(reconciler.Object)) {
+	if t.groups[""] {
+		for _, o := range desired.Objects() {
+			f(o)
+		}
+		return
+	}
+	for name := range t.groups {
+		if g := desired.Group(name); g != nil {
+			for _, o := range g.Objects {
+				f(o)
+			}
+		}
+	}
+}
+
+// frontends lists those that connections have to be looked at for.
+func (t *touched) frontends() []frontend {
+	var out []frontend
+	for f := range t.left {
+		out = append(out, f)
+	}
+	for f := range t.opened {
+		if t.left[f] == nil && f.protocol == reconciler.UDP {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// stale reports whether a connection goes where new ones do not go any more,
+// and would stay there: UDP clients reuse a port for hours, and a TCP client
+// repeats its SYN. local tells the addresses of this host.
+func (t *touched) stale(c connection, local func(netip.Addr) bool) bool {
+	f := frontend{reconciler.FamilyOf(c.to.Addr()), c.to.Addr(), c.protocol, c.to.Port()}
+	nodePort := f
+	nodePort.address = netip.Addr{}
+	if c.protocol != reconciler.UDP && c.replied {
+		return false
+	}
+	if c.translated {
+		return t.left[f][c.endpoint] || t.left[nodePort][c.endpoint]
+	}
+	return c.protocol == reconciler.UDP && (t.opened[f] || t.opened[nodePort] && local(c.to.Addr()))
+}
