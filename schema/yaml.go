@@ -75,6 +75,8 @@ func checkText(content []byte) *syntaxError {
 			return &syntaxError{position{line, column, 1}, "the text is not UTF-8"}
 		case r < ' ' && r != '\n' && r != '\t' && r != '\r', r == 0x7f:
 			return &syntaxError{position{line, column, 1}, fmt.Sprintf("control character %#02x", r)}
+		case r == '\r' && (i+1 == len(content) || content[i+1] != '\n'), r == 0x85, r == 0x2028, r == 0x2029:
+			return &syntaxError{position{line, column, 1}, fmt.Sprintf("character %U ends a line to some readers and not to others", r)}
 		}
 		column++
 		if r == '\n' {
