@@ -28,6 +28,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,9 @@ type Timing struct {
 	GiveUp     time.Duration // without any answer gossip is given up on for now; 10 s
 	Rejoin     time.Duration // between attempts to reach an absent node; 2 s
 	StopGrace  time.Duration // how long a stopping peer counts as alive; 60 s
+	// TCPOnly is how long an alive peer may leave probes over UDP unanswered,
+	// plus a fifth for each member, since these are probed in turn; 10 s.
+	TCPOnly time.Duration
 }
 
 func (t Timing) withDefaults(profile string) Timing {
@@ -91,7 +95,14 @@ func (t Timing) withDefaults(profile string) Timing {
 	set(&t.GiveUp, 10*time.Second)
 	set(&t.Rejoin, 2*time.Second)
 	set(&t.StopGrace, time.Minute)
+	set(&t.TCPOnly, 10*time.Second)
 	return t
+}
+
+// tcpOnly gives how long a peer of a cluster of so many may not answer over
+// UDP.
+func (t Timing) tcpOnly(members int) time.Duration {
+	return t.TCPOnly + time.Duration(members)*t.TCPOnly/5
 }
 
 // Agent is this node's end of gossip.
@@ -155,20 +166,21 @@ func (a *Agent) Run(ctx context.Context) error {
 	if !a.running.CompareAndSwap(false, true) {
 		return errors.New("gossip: run twice")
 	}
+	a.core.start()
+	wait := a.round() // what was configured so far holds before anybody is let in
 	var wg sync.WaitGroup
 	netCtx, stop := context.WithCancel(context.Background())
 	wg.Go(func() { a.network.run(netCtx) })
 	defer wg.Wait()
 	defer stop()
-	a.loop(ctx)
+	a.loop(ctx, wait)
 	return nil
 }
 
 // loop handles what comes until the context ends, then says goodbye.
-func (a *Agent) loop(ctx context.Context) {
-	timer := time.NewTimer(0)
+func (a *Agent) loop(ctx context.Context, wait time.Duration) {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
-	a.core.start()
 	for {
 		select {
 		case <-ctx.Done():
@@ -178,14 +190,19 @@ func (a *Agent) loop(ctx context.Context) {
 		case <-a.inbox.kick:
 		case <-timer.C:
 		}
-		for _, event := range a.inbox.take() {
-			a.core.handle(event)
-		}
-		wait := a.core.settle()
-		a.network.publish(a.core.view())
-		a.store()
-		timer.Reset(wait)
+		timer.Reset(a.round())
 	}
+}
+
+// round handles what has come and gives how long to wait for more.
+func (a *Agent) round() time.Duration {
+	for _, event := range a.inbox.take() {
+		a.core.handle(event)
+	}
+	wait := a.core.settle()
+	a.network.publish(a.core.view())
+	a.store()
+	return wait
 }
 
 // goodbye is how long a stopping daemon takes at most to tell its peers.
@@ -225,13 +242,16 @@ func (a *Agent) Rebind(bind netip.AddrPort, encrypted bool, profile string) {
 // known now; the owner, if it is alive, may claim again. It returns when
 // that is on disk. Without such a claim it is an error.
 func (a *Agent) Release(what string) error {
+	if !a.running.Load() {
+		return fmt.Errorf("release %s: gossip is not running", what)
+	}
 	reply := make(chan error, 1)
 	a.inbox.put(evRelease{what, reply})
 	select {
 	case err := <-reply:
 		return err
 	case <-time.After(releasePatience):
-		return fmt.Errorf("release %s: gossip is not running", what)
+		return fmt.Errorf("release %s: no answer within %v", what, releasePatience)
 	}
 }
 
@@ -243,6 +263,12 @@ const releasePatience = 5 * time.Second
 func (a *Agent) Snapshot() Snapshot {
 	s := *a.snapshot.Load()
 	s.Counters = a.inbox.counts()
+	s.Peers = slices.Clone(s.Peers)
+	for i := range s.Peers {
+		if at := a.network.pings.when(s.Peers[i].Name); at.After(s.Peers[i].LastSeen) {
+			s.Peers[i].LastSeen = at
+		}
+	}
 	return s
 }
 

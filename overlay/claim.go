@@ -43,8 +43,11 @@ type facts struct {
 	settings Settings
 	ledger   *ledger
 	order    order
-	// open says that new claims may be made: see agentCore.mayClaim.
+	// open says that new claims may be made: see core.open.
 	open bool
+	// alone says that there is nobody to ask: a proposal is confirmed without
+	// any answer.
+	alone bool
 	// alive are the names of the peers that are alive now; answered reports
 	// whether one of them has answered this node's latest proposal.
 	alive    []string
@@ -198,7 +201,7 @@ func (c *claimer) taken(f facts) *bart.Lite {
 }
 
 // confirm moves the proposed claims on once they stood uncontested for long
-// enough and every alive peer has answered since.
+// enough and every alive peer, at least one, has answered since.
 func (c *claimer) confirm(f facts) bool {
 	if !c.has(Proposed) {
 		return false
@@ -207,7 +210,7 @@ func (c *claimer) confirm(f facts) bool {
 		c.proposed = f.now
 		return false
 	}
-	if f.now.Sub(c.proposed) < f.confirmAfter {
+	if f.now.Sub(c.proposed) < f.confirmAfter || len(f.alive) == 0 && !f.alone {
 		return false
 	}
 	if slices.ContainsFunc(f.alive, func(name string) bool { return !f.answered(name) }) {

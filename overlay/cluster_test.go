@@ -201,6 +201,7 @@ func (c *cluster) distinct() []Owner {
 }
 
 func TestTwoNodes(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2)
 	c.startAll(2)
 	c.wait("two nodes settle", c.settled(1))

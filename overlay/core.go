@@ -22,6 +22,9 @@ type member struct {
 	meta  meta
 	up    bool
 	since time.Time // of up
+	// stale says that gossip was started anew and the member has not been
+	// heard since; it is dialled, and down if it does not answer.
+	stale time.Time
 	// heard is when it answered a probe over UDP or sent a message last.
 	heard time.Time
 	// silent says that its host did not even refuse a connection.
@@ -54,6 +57,7 @@ type core struct {
 	gaps    map[recordKey]time.Time // when the whole record is asked for (again)
 
 	settings     Settings
+	byName       map[string]*RosterNode
 	configured   bool
 	announcement Announcement
 	roster       []string // last seen
@@ -62,9 +66,8 @@ type core struct {
 	members   map[string]*member
 	wasFailed map[string]bool // peers that were failed when the daemon stopped
 	heardOf   bool            // somebody else, ever
-	conflicts map[string]evConflict
-	conflict  map[string]time.Time // when, by name
-	outran    []time.Time          // when this node's own record was found ahead of it
+	conflicts map[string]conflict
+	outran    []time.Time // when this node's own record was found ahead of it
 
 	network   evNetwork
 	dialed    map[netip.AddrPort]bool
@@ -74,6 +77,8 @@ type core struct {
 	awaiting  map[string]time.Time // peers asked for what this node lacks
 	ready     time.Time            // since when nothing but quiet is missing for a claim
 	opened    bool                 // see open
+
+	deaf map[string]bool // alive peers that UDP does not reach
 
 	proposal uint64               // version that announced the newest proposal
 	answered map[string]uint64    // version that a peer has answered
@@ -94,7 +99,7 @@ func newCore(o Options, d disk) *core {
 		identity: d.identity, generation: d.generation,
 		ledger: newLedger(), gaps: map[recordKey]time.Time{},
 		departed: map[string]bool{}, members: map[string]*member{}, wasFailed: map[string]bool{},
-		heardOf: d.ledger.Peers, conflicts: map[string]evConflict{}, conflict: map[string]time.Time{},
+		heardOf: d.ledger.Peers, conflicts: map[string]conflict{}, deaf: map[string]bool{},
 		dialed: map[netip.AddrPort]bool{}, awaiting: map[string]time.Time{},
 		answered: map[string]uint64{}, asked: map[string]time.Time{}, roster: d.ledger.Roster,
 		network: evNetwork{waiting: "gossip has not started"},
@@ -147,6 +152,7 @@ func (c *core) load(f ledgerFile) {
 func (c *core) nextGeneration(after uint64) error {
 	c.generation = max(after, c.generation) + 1
 	c.self = Record{}
+	c.answered, c.asked, c.proposal = map[string]uint64{}, map[string]time.Time{}, 1
 	// The claims on disk may be newer than the last record there.
 	c.ledger.put(Entry{
 		Node: c.node, ID: c.identity.ID, Birth: c.claimer.birth, Generation: c.generation, Boot: c.boot,
@@ -164,7 +170,12 @@ func (c *core) meta() meta {
 
 func (c *core) now() time.Time { return c.opts.Now() }
 
-func (c *core) start() { c.started = c.now() }
+func (c *core) start() {
+	c.started = c.now()
+	c.claimer.proposed = c.started
+}
+
+func (c *core) inRoster(name string) bool { return len(c.byName) == 0 || c.byName[name] != nil }
 
 // handle takes in one event.
 func (c *core) handle(event any) {
@@ -204,6 +215,8 @@ func (c *core) settle() time.Duration {
 	if !c.gaveUp && now.Sub(c.started) >= c.timing.GiveUp {
 		c.gaveUp = true
 	}
+	c.downStale(now)
+	c.findDeaf(now)
 	c.expire(now)
 	c.stepClaims(now)
 	c.publish(now)
@@ -235,10 +248,10 @@ func (c *core) blocked(now time.Time) string {
 	switch {
 	case !c.configured:
 		return "the documents"
-	case !c.settings.inRoster(c.node):
+	case !c.inRoster(c.node):
 		return fmt.Sprintf("a Node document: the roster has no %s", c.node)
 	case now.Before(c.opts.BuildTime):
-		return fmt.Sprintf("the clock: %s is before this program was built", now.UTC().Format(time.RFC3339))
+		return fmt.Sprintf("the clock: %s is before this program was built", now.UTC().Format(time.DateOnly))
 	case c.settings.lonely(c.node):
 		return ""
 	case c.network.waiting != "":
@@ -286,7 +299,7 @@ func (c *core) stepClaims(now time.Time) {
 func (c *core) facts(now time.Time) facts {
 	return facts{
 		now: now, settings: c.settings, ledger: c.ledger, order: byEpoch,
-		open:  c.open(now),
+		open: c.open(now), alone: c.mayStartAlone(),
 		alive: c.aliveNames(),
 		answered: func(name string) bool {
 			return c.answered[name] >= c.proposal
@@ -316,7 +329,7 @@ func (c *core) open(now time.Time) bool {
 func (c *core) aliveNames() []string {
 	var out []string
 	for name, m := range c.members {
-		if m.up && c.settings.inRoster(name) {
+		if m.up && c.inRoster(name) {
 			out = append(out, name)
 		}
 	}

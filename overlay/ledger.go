@@ -71,6 +71,8 @@ type ledger struct {
 	entries map[recordKey]Entry
 	arrived []recordKey // keys of entries, in the order in which they came
 	tombs   map[string]Stamp
+	// stands caches standing; nil: not known.
+	stands []claimed
 }
 
 func newLedger() *ledger {
@@ -87,6 +89,9 @@ func (l *ledger) put(e Entry) bool {
 	if !known {
 		l.arrived = append(l.arrived, e.key())
 	}
+	if !slices.Equal(old.Claims, e.Claims) || !slices.Equal(old.Replaces, e.Replaces) || old.Birth != e.Birth {
+		l.stands = nil
+	}
 	l.entries[e.key()] = e
 	return true
 }
@@ -98,6 +103,7 @@ func (l *ledger) bury(t Tombstone) bool {
 		return false
 	}
 	l.tombs[t.What] = t.Clock
+	l.stands = nil
 	return true
 }
 
@@ -116,6 +122,7 @@ func (l *ledger) merge(o *ledger) bool {
 
 func (l *ledger) forget(key recordKey) {
 	delete(l.entries, key)
+	l.stands = nil
 	l.arrived = slices.DeleteFunc(l.arrived, func(k recordKey) bool { return k == key })
 }
 
@@ -135,15 +142,18 @@ func (l *ledger) superseded(e Entry) bool {
 }
 
 // standing lists the claims that no tombstone and no successor voids, in the
-// order in which their entries came.
+// order in which their entries came. The slice is not to be changed.
 func (l *ledger) standing() []claimed {
+	if l.stands != nil {
+		return l.stands
+	}
 	successors := map[string][]Entry{}
 	for _, e := range l.entries {
 		if len(e.Replaces) > 0 {
 			successors[e.Node] = append(successors[e.Node], e)
 		}
 	}
-	var out []claimed
+	out := []claimed{}
 	for _, key := range l.arrived {
 		e := l.entries[key]
 		if slices.ContainsFunc(successors[e.Node], func(s Entry) bool { return s.supersedes(e) }) {
@@ -155,13 +165,14 @@ func (l *ledger) standing() []claimed {
 			}
 		}
 	}
+	l.stands = out
 	return out
 }
 
 // winners resolves the claims: in the given order, each that overlaps none
 // accepted before it, and none of the pinned subnets.
 func (l *ledger) winners(pinned []netip.Prefix, by order) []claimed {
-	all := l.standing()
+	all := slices.Clone(l.standing())
 	slices.SortStableFunc(all, by)
 	var taken bart.Lite
 	for _, p := range pinned {
@@ -193,7 +204,7 @@ func (l *ledger) owners(pinned []netip.Prefix, by order) []Owner {
 // the same tombstones: 16 hexadecimal digits. Versions are left out, so that
 // it rests when nothing changes hands.
 func (l *ledger) digest() string {
-	all := l.standing()
+	all := slices.Clone(l.standing())
 	slices.SortFunc(all, byEpoch)
 	h := sha256.New()
 	for _, c := range all {

@@ -30,6 +30,7 @@ func (c *core) onMember(e evMember) {
 	}
 	changed := m.up != e.up
 	m.addr, m.meta = e.addr, e.meta
+	m.stale = time.Time{}
 	if e.up {
 		m.heard, m.silent = now, false
 		delete(c.wasFailed, e.name)
@@ -37,7 +38,7 @@ func (c *core) onMember(e evMember) {
 	if !changed {
 		return
 	}
-	m.up, m.since = e.up, now
+	m.up, m.since, m.silent = e.up, now, false
 	delete(c.answered, e.name)
 	delete(c.asked, e.name)
 	c.changed = now // the quiet period starts anew
@@ -62,24 +63,53 @@ func (c *core) onVersion(e evVersion) {
 	}
 }
 
-// conflictMemory is how long a second node of one name is remembered after
-// it was heard of last; memberlist tells again with each push/pull.
-const conflictMemory = 45 * time.Second
+// conflict is a second node of one name.
+type conflict struct {
+	evConflict
+	first, last time.Time // when it was heard of
+	sameID      bool      // both have one ID
+}
+
+const (
+	// conflictMemory is how long a second node of one name is remembered after
+	// it was heard of last; memberlist tells again with each push/pull.
+	conflictMemory = 45 * time.Second
+	// ghostLife is how long a node that has moved to another address may seem
+	// to be its own double.
+	ghostLife = 15 * time.Second
+)
 
 func (c *core) onConflict(e evConflict) {
 	now := c.now()
-	if now.Sub(c.conflict[e.name]) > conflictMemory {
+	id := c.identity.ID
+	if e.name != c.node {
+		id = ""
+		if m := c.members[e.name]; m != nil {
+			id = m.meta.id
+		}
+	} else if e.meta.boot == c.boot {
+		return // this node itself, where it listened before
+	}
+	before := c.conflicts[e.name]
+	known := conflict{e, now, now, id == e.meta.id}
+	if now.Sub(before.last) <= conflictMemory {
+		known.first = before.first
+	} else {
 		c.log.Warn("two nodes of one name", "node", e.name, "address", e.addr.String(), "other", e.other.String())
 	}
-	c.conflicts[e.name], c.conflict[e.name] = e, now
+	c.conflicts[e.name] = known
+}
+
+// disputed reports whether two nodes of that name are there. A node that
+// moved looks like two of one ID until its old address is given up.
+func (c *core) disputed(name string, now time.Time) bool {
+	e, ok := c.conflicts[name]
+	return ok && now.Sub(e.last) <= conflictMemory && (!e.sameID || e.last.Sub(e.first) >= ghostLife)
 }
 
 // doubled reports whether another node has this one's name or ID.
 func (c *core) doubled(now time.Time) bool {
-	if at, ok := c.conflict[c.node]; ok && now.Sub(at) <= conflictMemory {
-		return true
-	}
-	return c.cloned(now) != ""
+	return c.disputed(c.node, now) || c.cloned(now) != ""
 }
 
 // cloned names where this node's ID was seen beside itself; "" if nowhere.
@@ -89,8 +119,7 @@ func (c *core) cloned(now time.Time) string {
 			return fmt.Sprintf("%s at %s", name, m.addr.Addr())
 		}
 	}
-	e := c.conflicts[c.node]
-	if at, ok := c.conflict[c.node]; ok && now.Sub(at) <= conflictMemory && e.meta.id == c.identity.ID {
+	if e := c.conflicts[c.node]; e.sameID && c.disputed(c.node, now) {
 		return e.other.Addr().String()
 	}
 	recent := slices.DeleteFunc(slices.Clone(c.outran), func(t time.Time) bool { return now.Sub(t) > outrunWindow })
@@ -106,8 +135,7 @@ func (c *core) frozen(now time.Time) bool {
 	if c.cloned(now) != "" {
 		return true
 	}
-	at, ok := c.conflict[c.node]
-	return ok && now.Sub(at) <= conflictMemory && c.conflicts[c.node].meta.birth < c.identity.Birth
+	return c.disputed(c.node, now) && c.conflicts[c.node].meta.birth < c.identity.Birth
 }
 
 func (c *core) onDial(e evDial) {
@@ -128,11 +156,32 @@ func (c *core) onNetwork(e evNetwork) {
 	if e.waiting != c.network.waiting && e.waiting != "" {
 		c.log.Info("gossip waits", "for", e.waiting)
 	}
+	if e.waiting != "" {
+		for _, m := range c.members {
+			if m.up && m.stale.IsZero() {
+				m.stale = c.now()
+			}
+		}
+	}
 	c.network = e
+}
+
+// downStale gives up members that did not come back after gossip was started
+// anew.
+func (c *core) downStale(now time.Time) {
+	for name, m := range c.members {
+		if !m.stale.IsZero() && now.Sub(m.stale) >= c.timing.GiveUp {
+			c.onMember(evMember{name, m.addr, m.meta, false})
+		}
+	}
 }
 
 func (c *core) onSettings(s Settings) {
 	c.settings, c.configured = s, true
+	c.byName = map[string]*RosterNode{}
+	for i := range s.Roster {
+		c.byName[s.Roster[i].Name] = &s.Roster[i]
+	}
 	now := c.now()
 	c.changed = now
 	var names []string
@@ -218,8 +267,10 @@ func (c *core) forgettable(e Entry, now time.Time) bool {
 		return false
 	}
 	owns := slices.ContainsFunc(e.Claims, func(claim Claim) bool { return !c.ledger.buried(e.Node, claim) })
-	named := len(c.settings.Roster) > 0 && c.settings.inRoster(e.Node) || !c.configured
-	return !owns && !named && !slices.ContainsFunc(slices.Collect(maps.Values(c.ledger.entries)), func(o Entry) bool { return o.Node == e.Node && e.supersedes(o) })
+	named := c.byName[e.Node] != nil || !c.configured
+	// A successor is needed as long as its predecessor is known.
+	supersedes := func(o Entry) bool { return e.supersedes(o) }
+	return !owns && !named && !slices.ContainsFunc(slices.Collect(maps.Values(c.ledger.entries)), supersedes)
 }
 
 // release voids the claims of a node or of a subnet.

@@ -46,7 +46,7 @@ func (c *core) drop(reason string, err error) {
 // dropped.
 func (c *core) sender(name string, now time.Time) *member {
 	m := c.members[name]
-	if m == nil || !m.up || !c.settings.inRoster(name) {
+	if m == nil || !m.up || !c.inRoster(name) {
 		c.drop("stranger", errors.New(clip(name)))
 		return nil
 	}
@@ -255,7 +255,7 @@ func (c *core) onWhole(w whole, now time.Time) {
 			c.keep(next, now)
 		}
 	}
-	if _, asked := c.awaiting[w.From]; asked && !w.More {
+	if _, asked := c.awaiting[w.From]; asked && !w.More && !w.Push {
 		delete(c.awaiting, w.From)
 		c.exchangedWith(w.From)
 	}

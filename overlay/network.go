@@ -160,7 +160,9 @@ func (n *network) flush(limit time.Duration) {
 	}
 }
 
-func (n *network) answersUDP(name string) bool { return n.pings.recent(name) }
+func (n *network) answersUDP(name string) bool {
+	return time.Since(n.pings.when(name)) < n.options.Timing.tcpOnly(int(n.members.Load()))
+}
 
 // retry is how long a failed start waits for the next try.
 const retry = 2 * time.Second
@@ -225,6 +227,7 @@ func (n *network) open(b binding) (i *instance, waiting string, err error) {
 	}
 	config, err := n.config(i)
 	if err == nil {
+		n.members.Store(0) // each instance tells of its members anew, itself first
 		i.list, err = memberlist.Create(config)
 	}
 	if err != nil {
@@ -240,6 +243,9 @@ func (n *network) config(i *instance) (*memberlist.Config, error) {
 	config := memberlist.DefaultLANConfig()
 	// Failure is noticed after 2.2–3.3 s in a small cluster.
 	config.ProbeInterval, config.ProbeTimeout, config.SuspicionMult = 500*time.Millisecond, 200*time.Millisecond, 3
+	// Where nobody can confirm a suspicion, as between the last two nodes, it
+	// would take six times as long.
+	config.SuspicionMaxTimeoutMult = 2
 	// A join to a silent address blocks for so long.
 	config.TCPTimeout = 3 * time.Second
 	if i.bind.profile == profileWAN {

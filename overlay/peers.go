@@ -9,12 +9,6 @@ import (
 	"time"
 )
 
-// tcpOnlyAfter is how long a peer is alive without an answer over UDP before
-// that is reported; a node of many takes longer to be probed.
-func tcpOnlyAfter(members int) time.Duration {
-	return 10*time.Second + time.Duration(members)*2*time.Second
-}
-
 // peerNames gives the names of the other nodes that are not gone.
 func (c *core) peerNames() map[string]bool {
 	names := map[string]bool{}
@@ -57,7 +51,7 @@ func (c *core) current(name string) (Record, bool) {
 
 // liveness judges a peer, and says whether it is stopping.
 func (c *core) liveness(name string, now time.Time) (state PeerState, stopping bool) {
-	if n := c.settings.roster(name); n != nil && n.External {
+	if n := c.byName[name]; n != nil && n.External {
 		return PeerAlive, false
 	}
 	r, known := c.current(name)
@@ -77,7 +71,7 @@ func (c *core) liveness(name string, now time.Time) (state PeerState, stopping b
 func (c *core) peer(name string, now time.Time) Peer {
 	p := Peer{Name: name}
 	p.State, p.Stopping = c.liveness(name, now)
-	if n := c.settings.roster(name); n != nil {
+	if n := c.byName[name]; n != nil {
 		p.Underlay, p.External = n.Addresses, n.External
 	}
 	if r, ok := c.current(name); ok {
@@ -90,9 +84,9 @@ func (c *core) peer(name string, now time.Time) Peer {
 	}
 	if m := c.members[name]; m != nil {
 		p.LastSeen = m.heard
-		p.TCPOnly = m.up && now.Sub(m.since) > tcpOnlyAfter(len(c.members)) && !c.out.answersUDP(name)
-		if m.up && p.TCPOnly {
-			p.LastSeen = now
+		p.TCPOnly = c.deaf[name]
+		if p.TCPOnly {
+			p.LastSeen = now // memberlist probes it over TCP, and does not say when
 		}
 	}
 	return p
@@ -110,7 +104,7 @@ func (c *core) snapshot() Snapshot {
 	}
 	slices.SortFunc(s.Peers, func(a, b Peer) int { return strings.Compare(a.Name, b.Name) })
 	for _, o := range c.ledger.owners(c.settings.pinned(), byEpoch) {
-		if c.settings.inRoster(o.Node) {
+		if c.inRoster(o.Node) {
 			s.Owners = append(s.Owners, o)
 		}
 	}
@@ -130,6 +124,9 @@ func (c *core) waiting(now time.Time) string {
 			if c.answered[name] < c.proposal {
 				slow = append(slow, name)
 			}
+		}
+		if len(c.aliveNames()) == 0 && !c.mayStartAlone() {
+			return "a peer that answers to its claim"
 		}
 		if len(slow) > 0 {
 			return "an answer to its claim from " + strings.Join(slow[:min(len(slow), 5)], ", ")
@@ -165,9 +162,8 @@ func (c *core) problems(s Snapshot, now time.Time) []Problem {
 			add(fmt.Sprintf("subnet %s is outside the pod ranges", own.Prefix), "poplin release "+own.Prefix.String())
 		}
 	}
-	for name, at := range c.conflict {
-		if now.Sub(at) <= conflictMemory {
-			e := c.conflicts[name]
+	for name, e := range c.conflicts {
+		if c.disputed(name, now) {
 			add(fmt.Sprintf("two nodes call themselves %s: %s and %s", name, e.addr.Addr(), e.other.Addr()), "give one of them another --node")
 		}
 	}
@@ -196,7 +192,7 @@ func (c *core) peerProblems(s Snapshot) []Problem {
 	if len(c.settings.Roster) > 0 {
 		strangers := map[string]bool{}
 		for _, o := range c.ledger.standing() {
-			if !c.settings.inRoster(o.node) && !c.departed[o.node] && !strangers[o.node] {
+			if !c.inRoster(o.node) && !c.departed[o.node] && !strangers[o.node] {
 				strangers[o.node] = true
 				out = append(out, Problem{fmt.Sprintf("%s claims %s but is not in the roster", o.node, o.Prefix), "poplin release " + o.node})
 			}

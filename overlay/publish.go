@@ -26,11 +26,11 @@ func (c *core) publishClaims(now time.Time) {
 // publish makes the next version of this node's record if there is anything
 // new in it.
 func (c *core) publish(now time.Time) {
-	if c.frozen(now) || !c.configured {
-		return
-	}
 	if c.digest != c.told && now.Sub(c.changed) >= settled {
 		c.told = c.digest
+	}
+	if c.frozen(now) || !c.configured {
+		return
 	}
 	next := Record{Head: c.head(), Pods: c.announcement.Pods}
 	if c.self.Version > 0 && sameHead(c.self.Head, next.Head) && slices.EqualFunc(c.self.Pods, next.Pods, PodEntry.equal) &&
@@ -53,7 +53,30 @@ func (c *core) publish(now time.Time) {
 		return
 	}
 	for _, d := range steps {
-		c.out.gossip(encode(kindDelta, d))
+		message := encode(kindDelta, d)
+		c.out.gossip(message)
+		for name := range c.deaf {
+			c.out.send(name, c.members[name].addr, message)
+		}
+	}
+}
+
+// findDeaf notices peers that UDP does not reach. They get this node's
+// record over a stream, and from now on each change of it.
+func (c *core) findDeaf(now time.Time) {
+	for name, m := range c.members {
+		deaf := m.up && now.Sub(m.since) > c.timing.tcpOnly(len(c.members)) && !c.out.answersUDP(name)
+		if deaf == c.deaf[name] {
+			continue
+		}
+		delete(c.deaf, name)
+		if deaf {
+			c.deaf[name] = true
+			c.log.Warn("peer answers over TCP only", "node", name, "address", m.addr.String())
+			if c.self.Version > 0 {
+				c.out.send(name, m.addr, encode(kindWhole, whole{From: c.node, Records: []Record{c.self}, Push: true}))
+			}
+		}
 	}
 }
 
@@ -153,4 +176,7 @@ func (c *core) stop() {
 	c.unsaved = true
 	c.saved = time.Time{}
 	c.save(now)
+	if c.diskError != nil {
+		c.log.Error("gossip state not written", "error", c.diskError)
+	}
 }

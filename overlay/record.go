@@ -36,7 +36,8 @@ type Entry struct {
 	Replaces []string `json:"x,omitempty"`
 }
 
-// Head is a record without its pods. Encoded it stays under 600 bytes.
+// Head is a record without its pods. Encoded it is about 400 bytes long, and
+// never longer than maxHead: the text of a rejection gives way.
 type Head struct {
 	Entry
 	Gossip   netip.AddrPort `json:"a"` // where memberlist listens
@@ -128,7 +129,7 @@ func shortID(id string) string { return id[:min(len(id), shortIDLength)] }
 const (
 	shortIDLength = 12
 	maxReplaces   = 4
-	maxHead       = 600 // bytes
+	maxHead       = 760 // bytes; a message around it has 1,000
 )
 
 // supersedes reports whether e took over from o: a later installation of the

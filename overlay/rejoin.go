@@ -50,15 +50,16 @@ func (i *instance) dial(ctx context.Context, addr netip.AddrPort) {
 // heard of where there is none.
 func (c *core) targets() []target {
 	var out []target
+	seen := map[netip.AddrPort]bool{}
 	add := func(name string, addr netip.AddrPort) {
-		same := func(t target) bool { return t.addr == addr }
-		if addr.IsValid() && addr != c.network.gossip && addr != c.opts.Bind && !slices.ContainsFunc(out, same) {
+		if addr.IsValid() && addr != c.network.gossip && !seen[addr] {
+			seen[addr] = true
 			out = append(out, target{name, addr})
 		}
 	}
 	up := map[netip.AddrPort]bool{}
 	for _, m := range c.members {
-		up[m.addr] = up[m.addr] || m.up
+		up[m.addr] = up[m.addr] || m.up && m.stale.IsZero()
 	}
 	port := c.opts.Bind.Port()
 	if c.network.gossip.IsValid() {
@@ -66,8 +67,8 @@ func (c *core) targets() []target {
 	}
 	for name := range c.peerNames() {
 		m := c.members[name]
-		node := c.settings.roster(name)
-		if m != nil && m.up || node != nil && node.External {
+		node := c.byName[name]
+		if m != nil && m.up && m.stale.IsZero() || node != nil && node.External {
 			continue
 		}
 		if r, ok := c.current(name); ok {

@@ -34,7 +34,13 @@ func KeyText(k Key) string {
 	return fmt.Sprint(k)
 }
 
-// encodedObject is an object in a file.
+// encodedGroup and encodedObject are a state's form in a file.
+type encodedGroup struct {
+	Name    string          `json:"name"`
+	Origin  Origin          `json:"origin"`
+	Objects []encodedObject `json:"objects"`
+}
+
 type encodedObject struct {
 	Kind   string          `json:"kind"`
 	Object json.RawMessage `json:"object"`
@@ -59,38 +65,44 @@ func decode[T Object](raw json.RawMessage) (Object, error) {
 	return o, json.Unmarshal(raw, &o)
 }
 
-// MarshalJSON writes the state's objects as a list of kind and object. The
-// groups are not kept: they do not exist on a host.
+// MarshalJSON writes the state's groups with their objects.
 func (s State) MarshalJSON() ([]byte, error) {
-	list := make([]encodedObject, 0, s.Len())
-	for _, o := range s.Objects() {
-		raw, err := json.Marshal(o)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", o, err)
+	groups := make([]encodedGroup, 0, len(s.groups))
+	for _, g := range s.groups {
+		out := encodedGroup{Name: g.Name, Origin: g.Origin, Objects: make([]encodedObject, 0, len(g.Objects))}
+		for _, o := range g.Objects {
+			raw, err := json.Marshal(o)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", o, err)
+			}
+			out.Objects = append(out.Objects, encodedObject{o.Kind().String(), raw})
 		}
-		list = append(list, encodedObject{o.Kind().String(), raw})
+		groups = append(groups, out)
 	}
-	return json.Marshal(list)
+	return json.Marshal(groups)
 }
 
-// UnmarshalJSON reads what MarshalJSON wrote, as one group.
+// UnmarshalJSON reads what MarshalJSON wrote.
 func (s *State) UnmarshalJSON(data []byte) error {
-	var list []encodedObject
-	if err := json.Unmarshal(data, &list); err != nil {
+	var encoded []encodedGroup
+	if err := json.Unmarshal(data, &encoded); err != nil {
 		return err
 	}
-	g := &Group{Name: "observed"}
-	for _, e := range list {
-		d, ok := decoders[e.Kind]
-		if !ok {
-			return fmt.Errorf("unknown kind of object %q", e.Kind)
+	groups := make([]*Group, len(encoded))
+	for i, e := range encoded {
+		groups[i] = &Group{Name: e.Name, Origin: e.Origin}
+		for _, object := range e.Objects {
+			d, ok := decoders[object.Kind]
+			if !ok {
+				return fmt.Errorf("%s: unknown kind of object %q", e.Name, object.Kind)
+			}
+			o, err := d(object.Object)
+			if err != nil {
+				return fmt.Errorf("%s: %s: %w", e.Name, object.Kind, err)
+			}
+			groups[i].Objects = append(groups[i].Objects, o)
 		}
-		o, err := d(e.Object)
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.Kind, err)
-		}
-		g.Objects = append(g.Objects, o)
 	}
-	*s = NewState(g)
+	*s = NewState(groups...)
 	return nil
 }

@@ -39,7 +39,7 @@ func (r Round) Settled() bool { return r.Err == nil && r.Withheld == 0 && len(r.
 const maxPasses = 4
 
 // Engine brings a list of targets to a desired state. It remembers the last
-// desired state only to say why an operation is needed. It is used by one
+// desired state that was reached only to say why an operation is needed. It is used by one
 // goroutine at a time.
 type Engine struct {
 	targets []Target
@@ -50,10 +50,6 @@ type Engine struct {
 // NewEngine makes an engine over targets, in the order of their kinds.
 // Together they are responsible for each kind at most once.
 func NewEngine(targets ...Target) *Engine { return &Engine{targets: targets} }
-
-// Remember tells the engine what the last process on this host desired, so
-// that what changed since is told from what drifted.
-func (e *Engine) Remember(last State) { e.last, e.ran = last, true }
 
 // Observe reads all targets.
 func (e *Engine) Observe(ctx context.Context) (Observation, error) {
@@ -118,7 +114,9 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 			break
 		}
 	}
-	e.last, e.ran = round.Desired.State, true
+	if round.Err == nil {
+		e.last, e.ran = round.Desired.State, true
+	}
 	return round
 }
 
@@ -156,8 +154,9 @@ func (e *Engine) targetOf(op Op) Target {
 }
 
 // withhold leaves out what must not be done before desired is complete:
-// deletions (but those of a replacement), and changes of where services go. Additions and repairs of
-// links stay, so that a rebooted host gets its network back at once.
+// deletions (but those of a replacement), and changes of where services go.
+// Additions and repairs stay, so that a rebooted host gets its network back
+// at once.
 func withhold(plan Plan, complete bool) (Plan, int) {
 	if complete {
 		return plan, 0
@@ -165,7 +164,7 @@ func withhold(plan Plan, complete bool) (Plan, int) {
 	kept := make(Plan, 0, len(plan))
 	for i, op := range plan {
 		replaced := op.Verb == Delete && i+1 < len(plan) && plan[i+1].Verb == Add && plan[i+1].After.Key() == op.Before.Key()
-		if op.Verb == Add || replaced || op.Verb == Change && op.Object().Kind() < KindTable {
+		if op.Verb == Add || replaced || op.Verb == Change && op.Object().Kind() <= KindTable {
 			kept = append(kept, op)
 		}
 	}
@@ -179,21 +178,20 @@ func dropConflicts(plan Plan, conflicts []Conflict) (Plan, []Conflict) {
 	if len(conflicts) == 0 {
 		return plan, nil
 	}
-	blocked := map[Key]bool{}
+	marked, foreign := map[Key]bool{}, map[Key]bool{}
 	for _, c := range conflicts {
-		blocked[c.Key] = true
+		marked[c.Key], foreign[c.Key] = true, true
 	}
 	hit := map[Key]bool{}
 	kept := make(Plan, 0, len(plan))
 	for _, op := range plan {
 		o := op.Object()
-		if blocked[o.Key()] {
-			hit[o.Key()] = true
-		} else if !anyOf(o.Needs(), blocked) {
+		if !blocked(o, marked) {
 			kept = append(kept, op)
 			continue
 		}
-		blocked[o.Key()] = true
+		hit[o.Key()] = foreign[o.Key()]
+		block(o, marked)
 	}
 	return kept, slices.DeleteFunc(slices.Clone(conflicts), func(c Conflict) bool { return !hit[c.Key] })
 }

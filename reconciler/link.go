@@ -74,6 +74,14 @@ func (l Link) Needs() []Key {
 	return needs
 }
 
+// Makes names the pod's end, which the host's end of a veth pair makes.
+func (l Link) Makes() []Key {
+	if l.PeerNetns == "" {
+		return nil
+	}
+	return []Key{LinkKey{l.PeerNetns, l.Peer}}
+}
+
 // Replaces reports whether the link must be made anew: its type, its
 // multi-queue flag or the far end of a veth cannot be changed.
 func (l Link) Replaces(before Object) bool {

@@ -79,3 +79,9 @@ type Replacer interface {
 	// takes a deletion and a new start.
 	Replaces(before Object) bool
 }
+
+// Maker is implemented by objects that bring others into being: these cannot
+// be there without it.
+type Maker interface {
+	Makes() []Key
+}

@@ -77,23 +77,34 @@ func Each(ctx context.Context, plan Plan, do func(context.Context, Op) error) er
 	var errs []error
 	for _, op := range plan {
 		err := ctx.Err()
-		if err == nil && op.Verb != Delete && anyOf(op.After.Needs(), failed) {
+		if err == nil && op.Verb != Delete && blocked(op.After, failed) {
 			err = ErrSkipped
 		}
 		if err == nil {
 			err = do(ctx, op)
 		}
 		if err != nil {
-			failed[op.Object().Key()] = true
+			block(op.Object(), failed)
 			errs = append(errs, &OpError{op, err})
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func anyOf(keys []Key, set map[Key]bool) bool {
+// block marks an object, and what it makes, as not there.
+func block(o Object, set map[Key]bool) {
+	set[o.Key()] = true
+	if m, ok := o.(Maker); ok {
+		for _, k := range m.Makes() {
+			set[k] = true
+		}
+	}
+}
+
+// blocked reports whether an object, or one that it needs, is marked.
+func blocked(o Object, set map[Key]bool) bool {
 	if len(set) == 0 {
 		return false
 	}
-	return slices.ContainsFunc(keys, func(k Key) bool { return set[k] })
+	return set[o.Key()] || slices.ContainsFunc(o.Needs(), func(k Key) bool { return set[k] })
 }

@@ -14,43 +14,57 @@ import (
 // it by writing the numbers down.
 
 // hash spreads a name evenly over 64 bits.
-func hash(what string, attempt int) uint64 {
-	if attempt > 0 {
-		what += "#" + string(binary.AppendUvarint(nil, uint64(attempt)))
-	}
+func hash(what string) uint64 {
 	sum := sha256.Sum256([]byte(what))
 	return binary.BigEndian.Uint64(sum[:8])
 }
 
-// automaticAddress is the cluster IP that a name has in a service range. The
-// first and last address of the range and those of DNS are nobody's. The
-// attempt is 0 but for Allocate, which goes on from there.
-func automaticAddress(name Name, p netip.Prefix, dns []netip.Addr, attempt int) netip.Addr {
-	first, last := uint64(1), size(p)-2
-	var taken []uint64
+// choice is an element of a range of that many, for a name: the one that the
+// hash says, and for Allocate, which looks for a free one, those after it.
+func choice(what string, count, step uint64) uint64 { return (hash(what)%count + step) % count }
+
+// addressPool is where automatic cluster IPs of one family are from: a
+// service range but for its first and last address and those of DNS.
+type addressPool struct {
+	prefix netip.Prefix
+	taken  []uint64 // by DNS, as steps from the first address, sorted
+	count  uint64
+}
+
+func newAddressPool(p netip.Prefix, dns []netip.Addr) addressPool {
+	pool := addressPool{prefix: p}
 	for _, a := range dns {
-		if steps := stepsTo(p, a); p.Contains(a) && steps >= first && steps <= last {
-			taken = append(taken, steps)
+		if usable(p, a) && a != lastAddr(p) {
+			pool.taken = append(pool.taken, stepsTo(p, a))
 		}
 	}
-	slices.Sort(taken)
-	taken = slices.Compact(taken)
-	steps := first + hash("cluster-ip "+name.String(), attempt)%(last-first+1-uint64(len(taken)))
-	for _, t := range taken {
+	slices.Sort(pool.taken)
+	pool.taken = slices.Compact(pool.taken)
+	pool.count = size(p) - 2 - uint64(len(pool.taken))
+	return pool
+}
+
+// address is the cluster IP of a name; step is 0 but for Allocate.
+func (p addressPool) address(name Name, step uint64) netip.Addr {
+	steps := 1 + choice("cluster-ip "+name.String(), p.count, step)
+	for _, t := range p.taken {
 		if steps >= t {
 			steps++
 		}
 	}
-	return addrAt(p, steps)
+	return addrAt(p.prefix, steps)
 }
 
-// automaticNodePort is the node port of a service's port, in the upper half
-// of the range: the lower half is left for those that people write down.
-func automaticNodePort(name Name, port string, r PortRange, attempt int) uint16 {
-	first := r.First + (r.Last-r.First)/2
-	if first < r.Last {
-		first++
-	}
-	count := uint64(r.Last-first) + 1
-	return first + uint16(hash("node-port "+name.String()+" "+port, attempt)%count)
+// upperHalf is where automatic node ports are from; the lower half is left
+// for those that people write down.
+func upperHalf(r PortRange) PortRange {
+	return PortRange{r.First + (r.Last-r.First+1)/2, r.Last}
+}
+
+// automaticNodePort is the node port of a service's port, which is named by
+// its name; step is 0 but for Allocate.
+func automaticNodePort(name Name, port ServicePort, r PortRange, step uint64) uint16 {
+	half := upperHalf(r)
+	count := uint64(half.Last-half.First) + 1
+	return half.First + uint16(choice("node-port "+name.String()+" "+port.Name, count, step))
 }

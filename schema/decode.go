@@ -5,16 +5,19 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // decoder fills the structs of documents from nodes that the schema has
 // accepted. Fields that the struct does not have are skipped: the schema has
 // said what becomes of them.
 type decoder struct {
-	fields map[reflect.Type]map[string]int // index of a struct's field by its name in documents
+	// fields holds the index of a struct's field by its name in documents.
+	fields map[reflect.Type]map[string]int
+	mu     sync.RWMutex
 }
 
-func newDecoder() *decoder { return &decoder{map[reflect.Type]map[string]int{}} }
+func newDecoder() *decoder { return &decoder{fields: map[reflect.Type]map[string]int{}} }
 
 // intOrString is a number, or a name.
 type intOrString struct {
@@ -83,15 +86,20 @@ func (d *decoder) structure(n *node, out reflect.Value) error {
 
 // fieldsOf reads the json tags of a struct.
 func (d *decoder) fieldsOf(t reflect.Type) map[string]int {
-	if fields, ok := d.fields[t]; ok {
+	d.mu.RLock()
+	fields, ok := d.fields[t]
+	d.mu.RUnlock()
+	if ok {
 		return fields
 	}
-	fields := make(map[string]int, t.NumField())
+	fields = make(map[string]int, t.NumField())
 	for i := range t.NumField() {
 		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
 		fields[name] = i
 	}
+	d.mu.Lock()
 	d.fields[t] = fields
+	d.mu.Unlock()
 	return fields
 }
 

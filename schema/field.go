@@ -110,7 +110,7 @@ func (w *fieldWalk) annotations(n *node, f *field, at pointer, name string) {
 		case f.properties[key.text] != nil:
 		case strings.HasPrefix(key.text, annotationPrefix):
 			known := slices.Collect(maps.Keys(f.properties))
-			w.findings = append(w.findings, finding{at.field(key.text), true, fmt.Sprintf("unknown annotation %q", key.text) + didYouMean(key.text, known)})
+			w.findings = append(w.findings, finding{at: at.field(key.text), onKey: true, message: fmt.Sprintf("unknown annotation %q", key.text) + didYouMean(key.text, known)})
 		default:
 			foreign = true
 		}

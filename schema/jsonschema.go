@@ -62,6 +62,7 @@ func newValidator() (*validator, error) {
 type finding struct {
 	at      pointer
 	onKey   bool // about the field's name, not its value
+	missing bool // about a field that is not there
 	message string
 }
 
@@ -156,7 +157,7 @@ func (v *validator) explain(at pointer, value *node, keyword string, schema map[
 	case "minimum", "maximum":
 		return one("%s must be between %v and %v", value.text, schema["minimum"], schema["maximum"])
 	case "minItems", "maxItems":
-		return one("must have %s, but has %d", countWords(schema, "minItems", "maxItems"), len(value.items))
+		return one("must have %s, but this list has %d", countWords(schema, "minItems", "maxItems"), len(value.items))
 	case "minLength":
 		return one("must not be empty")
 	}
@@ -171,7 +172,7 @@ func unknownFields(at pointer, value *node, schema map[string]any) []finding {
 		if _, ok := properties[key.text]; ok || value.items[i].kind == kindNull {
 			continue
 		}
-		findings = append(findings, finding{at.field(key.text), true, fmt.Sprintf("unknown field %q", key.text) + didYouMean(key.text, known)})
+		findings = append(findings, finding{at: at.field(key.text), onKey: true, message: fmt.Sprintf("unknown field %q", key.text) + didYouMean(key.text, known)})
 	}
 	return findings
 }
@@ -181,7 +182,7 @@ func missingFields(at pointer, value *node, schema map[string]any) []finding {
 	var findings []finding
 	for _, name := range required {
 		if name, _ := name.(string); value.get(name) == nil {
-			findings = append(findings, finding{at: at, message: fmt.Sprintf("field %q is missing", name)})
+			findings = append(findings, finding{at: at, missing: true, message: fmt.Sprintf("field %q is missing", name)})
 		}
 	}
 	return findings
@@ -205,7 +206,16 @@ func explainEnum(value *node, schema map[string]any) string {
 	if value.kind != kindMapping && value.kind != kindSequence {
 		what = fmt.Sprintf("%q", value.text)
 	}
-	return fmt.Sprintf("must be %s, but is %s", strings.Join(words, ", "), what) + didYouMean(value.text, words)
+	return fmt.Sprintf("must be %s, but is %s", joinOr(words), what) + didYouMean(value.text, words)
+}
+
+// joinOr joins words as a sentence does: a, b or c.
+func joinOr(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 func typeWords(t any) string {
@@ -228,11 +238,11 @@ func countWords(schema map[string]any, least, most string) string {
 	high, hasHigh := schema[most].(float64)
 	switch {
 	case hasLow && hasHigh && low == high:
-		return fmt.Sprintf("exactly %v", low)
+		return fmt.Sprintf("exactly %v element", low)
 	case hasLow && hasHigh:
-		return fmt.Sprintf("%v or %v", low, high)
+		return fmt.Sprintf("%v or %v elements", low, high)
 	case hasLow:
-		return fmt.Sprintf("at least %v", low)
+		return fmt.Sprintf("at least %v element", low)
 	}
-	return fmt.Sprintf("at most %v", high)
+	return fmt.Sprintf("at most %v elements", high)
 }

@@ -73,7 +73,7 @@ func explainKind(apiVersion, kind string) string {
 	names := make([]string, 0, len(documentKinds))
 	for _, k := range documentKinds {
 		if k.name == kind {
-			return "apiVersion of a " + kind + " must be " + k.apiVersion + ", but is " + apiVersion
+			return kind + " must have apiVersion " + k.apiVersion + ", but has " + apiVersion
 		}
 		names = append(names, k.name)
 	}

@@ -26,14 +26,16 @@ func (k nodeKind) String() string {
 // node is a value in a document with its place. Aliases are resolved, keys
 // are strings and distinct.
 type node struct {
-	kind   nodeKind
-	flow   bool   // a collection in brackets
-	text   string // of a scalar: a string's value, else as written
-	line   int    // from 1
-	column int    // from 1, in characters
-	width  int    // characters on its first line, as far as known
-	keys   []*node
-	items  []*node // values of keys, or elements
+	kind nodeKind
+	flow bool // a collection in brackets
+	// damaged documents lack what the syntax refused.
+	damaged bool
+	text    string // of a scalar: a string's value, else as written
+	line    int    // from 1
+	column  int    // from 1, in characters
+	width   int    // characters on its first line, as far as known
+	keys    []*node
+	items   []*node // values of keys, or elements
 }
 
 // get returns the value of a field; nil if it is missing or null. n may be nil.

@@ -1,94 +1,117 @@
 package schema
 
 import (
+	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 )
 
 // fileParser parses one file.
 type fileParser struct {
 	*Parser
-	file    *parsedFile
-	content []byte
+	file *parsedFile
 }
 
-// parseFile never fails: what is wrong is in the diagnostics.
-func (p *Parser) parseFile(file File, hash [32]byte) *parsedFile {
-	f := fileParser{p, &parsedFile{path: file.Path, hash: hash, harmless: map[harmlessKey]*harmlessFound{}}, file.Content}
+// parseFile fills in what a file says. It never fails: what is wrong is in
+// the diagnostics. Several files may be parsed at a time.
+func (p *Parser) parseFile(file *parsedFile) {
+	f := fileParser{p, file}
+	file.hash = sha256.Sum256(file.content)
+	file.harmless = map[harmlessKey]*harmlessFound{}
 	documents, errs := readDocuments(file)
 	for _, e := range errs {
-		f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, e.position, e.message))
+		file.diagnostics = append(file.diagnostics, f.diagnostic(Error, e.position, e.message))
 	}
 	for i, n := range documents {
 		f.document(n, i, "")
 	}
-	return f.file
 }
 
 // readDocuments reads a file in the syntax that its name says.
-func readDocuments(file File) ([]*node, []syntaxError) {
-	if strings.HasSuffix(file.Path, ".json") {
-		return readJSON(file.Content)
+func readDocuments(file *parsedFile) ([]*node, []syntaxError) {
+	if strings.HasSuffix(file.path, ".json") {
+		return readJSON(file.content)
 	}
-	return readYAML(file.Content)
+	return readYAML(file.content)
 }
 
 func (f *fileParser) diagnostic(s Severity, at position, message string) Diagnostic {
 	d := Diagnostic{Severity: s, File: f.file.path, Line: at.line, Column: at.column, Width: max(at.width, 1), Message: message}
 	if at.line > 0 {
-		d.Source = sourceLine(f.content, at.line)
+		d.Source = sourceLine(f.file.content, at.line)
 	}
 	return d
 }
 
 // document parses one document, or the items of a List.
 func (f *fileParser) document(n *node, index int, at pointer) {
+	k, ok := f.kind(n)
+	if !ok {
+		return
+	}
+	u := &unit{kind: k, file: f.file, index: index, at: at}
+	u.meta = metaOf(metadata{Name: n.get("metadata").string("name"), Namespace: n.get("metadata").string("namespace")}, k, f.file.path, n)
+	if k.name != "List" {
+		f.file.units = append(f.file.units, u)
+	}
+	var walk fieldWalk
+	walk.walk(n, f.fields[k.name], "", "")
+	findings := append(f.validator.validate(k.name, n), walk.findings...)
+	if n.damaged {
+		findings = slices.DeleteFunc(findings, func(x finding) bool { return x.missing })
+	}
+	f.addFindings(u, n, Error, findings)
+	f.addHarmless(u, n, walk.harmless)
+	u.broken = n.damaged || len(findings) > 0
+	switch {
+	case u.broken:
+	case k.name == "List":
+		for i, item := range n.get("items").items {
+			f.document(item, index, at.field("items").item(i))
+		}
+	default:
+		f.convert(u, n)
+	}
+}
+
+// kind finds out what a document is. Those of foreign kinds are set aside:
+// the Cluster says whether they are ignored.
+func (f *fileParser) kind(n *node) (documentKind, bool) {
+	if n.kind != kindMapping {
+		f.refuse(n, "a document is a map with apiVersion and kind, but this is "+n.kind.String())
+		return documentKind{}, false
+	}
 	apiVersion, kind := n.string("apiVersion"), n.string("kind")
 	if apiVersion == "" && kind == "" && isKustomization(f.file.path) {
 		apiVersion, kind = "kustomize.config.k8s.io/v1beta1", "Kustomization"
 	}
-	for _, missing := range []string{"apiVersion", "kind"} {
-		value := apiVersion
-		if missing == "kind" {
-			value = kind
+	if missing := cmp.Or(missingName("apiVersion", apiVersion), missingName("kind", kind)); missing != "" {
+		if !n.damaged {
+			f.refuse(n, missing)
 		}
-		if n.kind != kindMapping {
-			f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, n.position(), "a document is a map with apiVersion and kind, but this is "+n.kind.String()))
-			return
-		}
-		if value == "" {
-			f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, n.position(), fmt.Sprintf("field %q is missing", missing)))
-			return
-		}
+		return documentKind{}, false
 	}
 	k, ok := kindOf(apiVersion, kind)
 	if !ok {
 		d := f.diagnostic(Error, n.key("kind").orElse(n).position(), explainKind(apiVersion, kind))
 		d.Object = strings.TrimSpace(kind + " " + n.get("metadata").string("name"))
 		f.file.foreign = append(f.file.foreign, foreignKind{apiVersion, kind, d})
-		return
 	}
-	u := &unit{kind: k, index: index, at: at}
-	u.meta = metaOf(metadata{Name: n.get("metadata").string("name"), Namespace: n.get("metadata").string("namespace")}, k, f.file.path, n)
-	if k.name != "List" {
-		f.file.units = append(f.file.units, u)
+	return k, ok
+}
+
+func (f *fileParser) refuse(n *node, message string) {
+	f.file.diagnostics = append(f.file.diagnostics, f.diagnostic(Error, n.position(), message))
+}
+
+func missingName(name, value string) string {
+	if value != "" {
+		return ""
 	}
-	findings := f.validator.validate(k.name, n)
-	var walk fieldWalk
-	walk.walk(n, f.fields[k.name], "", "")
-	f.addFindings(u, n, Error, append(findings, walk.findings...))
-	f.addHarmless(u, n, walk.harmless)
-	if u.broken = len(findings)+len(walk.findings) > 0; u.broken {
-		return
-	}
-	if k.name == "List" {
-		for i, item := range n.get("items").items {
-			f.document(item, index, at.field("items").item(i))
-		}
-		return
-	}
-	f.convert(u, n)
+	return fmt.Sprintf("field %q is missing", name)
 }
 
 // isKustomization tells kustomize's own file, in which apiVersion and kind

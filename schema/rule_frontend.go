@@ -68,6 +68,9 @@ func (t *tree) clash(what string, first, second frontendUse) {
 	if first.automatic && !second.automatic {
 		first, second = second, first
 	}
+	if second.automatic && t.allocating {
+		return
+	}
 	hint := ""
 	if second.automatic {
 		hint = allocateHint

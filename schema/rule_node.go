@@ -54,18 +54,34 @@ func (t *tree) rosterRules() {
 			t.refuse(u, "/spec/node", "node %s is not in the roster: no Node has that name%s", node, didYouMean(node, names))
 		}
 	}
-	for _, u := range t.pods {
+	t.podsOnRoster(roster, names)
+	for _, u := range t.nodes {
+		if u.node.External && !pinned[u.meta.Name.Name] {
+			t.warn(u, "/spec/external", "an external node without a pinned Subnet: nothing is routed to it")
+		}
+	}
+}
+
+// podsOnRoster looks at pods one by one only where a node has something
+// wrong: at most times there is nothing to say about 100,000 pods.
+func (t *tree) podsOnRoster(roster map[string]*unit, names []string) {
+	wrong := map[string]bool{}
+	for node := range t.parser.index.plain {
+		wrong[node] = roster[node] == nil || roster[node].node.External
+	}
+	units := t.wishful()
+	for _, isWrong := range wrong {
+		if isWrong {
+			units = t.pods
+		}
+	}
+	for _, u := range units {
 		node := roster[u.pod.NodeName]
 		switch {
 		case node == nil:
 			t.refuse(u, "/spec/nodeName", "node %s is not in the roster: no Node has that name%s", u.pod.NodeName, didYouMean(u.pod.NodeName, names))
 		case node.node.External && !u.pod.HostNetwork:
 			t.warn(u, "/spec/nodeName", "node %s is external: no daemon there makes the pod", u.pod.NodeName)
-		}
-	}
-	for _, u := range t.nodes {
-		if u.node.External && !pinned[u.meta.Name.Name] {
-			t.warn(u, "/spec/external", "an external node without a pinned Subnet: nothing is routed to it")
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -13,7 +14,7 @@ var (
 // staticAddressRules refuses two pods with one address.
 func (t *tree) staticAddressRules() {
 	seen := map[netip.Addr]*unit{}
-	for _, u := range t.pods {
+	for _, u := range t.wishful() {
 		for _, a := range u.pod.StaticIPs {
 			if other := seen[a]; other != nil {
 				t.refuse(u, ipAnnotation, "%s is also the address of %s at %s", a, other.object(), other.meta.Place)
@@ -34,7 +35,7 @@ func (t *tree) subnetChoiceRules() {
 		byNode[u.subnet.Node] = append(byNode[u.subnet.Node], u)
 	}
 	takenBy := map[*unit]*unit{} // free subnets: the first pod that wants one
-	for _, u := range t.pods {
+	for _, u := range t.wishful() {
 		candidates := byNode[u.pod.NodeName]
 		if name := u.pod.Subnet; name != "" {
 			s := byName[name]
@@ -124,20 +125,52 @@ func (t *tree) capacityRules() {
 	if free {
 		claimed = largest
 	}
-	count := map[string]uint64{}
-	for _, u := range t.pods {
-		if u.pod.HostNetwork || u.pod.Subnet != "" {
-			continue
-		}
-		node := u.pod.NodeName
+	limits := map[string]uint64{} // of nodes with too many pods
+	for node, count := range t.automaticPods() {
 		limit, pinned := room[node]
 		if !pinned {
 			limit = claimed
+		}
+		if count > limit {
+			limits[node] = limit
+		}
+	}
+	t.tooManyPods(limits)
+}
+
+// automaticPods counts by node the pods that take any free address.
+func (t *tree) automaticPods() map[string]uint64 {
+	counts := maps.Clone(t.parser.index.plain)
+	for _, u := range t.wishful() {
+		if !u.pod.HostNetwork && u.pod.Subnet == "" {
+			counts[u.pod.NodeName]++
+		}
+	}
+	return counts
+}
+
+// tooManyPods reports the first pod of each node that has no room.
+func (t *tree) tooManyPods(limits map[string]uint64) {
+	if len(limits) == 0 {
+		return
+	}
+	count := map[string]uint64{}
+	for _, u := range t.pods {
+		node := u.pod.NodeName
+		limit, over := limits[node]
+		if !over || u.pod.HostNetwork || u.pod.Subnet != "" {
+			continue
 		}
 		if count[node]++; count[node] == limit+1 {
 			t.refuse(u, "/spec/nodeName", "node %s has no room for this pod: its subnets hold %d, and so many pods come before it", node, limit)
 		}
 	}
+}
+
+// wishful are the pods that want something in particular.
+func (t *tree) wishful() []*unit {
+	units, _ := t.parser.index.wishful.distinct()
+	return units
 }
 
 // leftInSubnets is the room in each subnet beside the pods that name it.
@@ -146,7 +179,7 @@ func (t *tree) leftInSubnets() map[string]uint64 {
 	for _, u := range t.subnets {
 		left[u.meta.Name.Name] = capacity(u.subnet)
 	}
-	for _, u := range t.pods {
+	for _, u := range t.wishful() {
 		name := u.pod.Subnet
 		switch {
 		case name == "":
@@ -183,7 +216,7 @@ func (t *tree) hostPortRules() {
 		protocol Protocol
 	}
 	seen := map[hostPort]*unit{}
-	for _, u := range t.pods {
+	for _, u := range t.wishful() {
 		if !u.pod.HostNetwork {
 			continue
 		}

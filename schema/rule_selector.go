@@ -10,89 +10,102 @@ import (
 // labelKey is a label in a namespace.
 type labelKey struct{ namespace, key, value string }
 
-// selecting is a service whose pods are being looked for.
-type selecting struct {
-	unit    *unit
+// podLabels is an index of pods by label.
+type podLabels struct {
+	pods map[labelKey][]*unit
+	// dirty are the labels of pods that came or went since all selectors
+	// were looked at.
+	dirty map[labelKey]bool
+}
+
+func newPodLabels() podLabels {
+	return podLabels{map[labelKey][]*unit{}, map[labelKey]bool{}}
+}
+
+func (l *podLabels) add(u *unit) {
+	for key, value := range u.pod.Labels {
+		k := labelKey{u.meta.Namespace, key, value}
+		l.pods[k] = append(l.pods[k], u)
+		l.dirty[k] = true
+	}
+}
+
+func (l *podLabels) remove(u *unit) {
+	for key, value := range u.pod.Labels {
+		k := labelKey{u.meta.Namespace, key, value}
+		l.dirty[k] = true
+		list := l.pods[k]
+		if i := slices.Index(list, u); i >= 0 {
+			list[i] = list[len(list)-1]
+			list = list[:len(list)-1]
+		}
+		if l.pods[k] = list; len(list) == 0 {
+			delete(l.pods, k)
+		}
+	}
+}
+
+// selection is what a service's selector found. It stays true until a pod
+// with the label comes or goes.
+type selection struct {
+	label   labelKey // of all pods that the selector can match
 	matched bool
-	missing []int // ports whose named targetPort no pod had yet
+	missing []int // ports whose named targetPort no pod has
 }
 
 // selectorRules warns of services whose selector matches nothing, and of
 // named target ports that none of their pods has.
 func (t *tree) selectorRules() {
-	waiting := t.selectors()
-	for _, u := range t.pods {
-		for key, value := range u.pod.Labels {
-			for _, s := range waiting[labelKey{u.meta.Namespace, key, value}] {
-				s.look(u.pod)
-			}
-		}
-	}
-	pods := &podLabels{pods: t.pods}
+	labels := &t.parser.index.labels
+	misses := &nearMisses{labels: labels}
 	for _, u := range t.services {
 		service := u.settled.service.service
 		if len(service.Selector) == 0 {
 			continue
 		}
-		s := u.selecting
-		u.selecting = nil
-		if !s.matched {
-			t.warn(u, "/spec/selector", "selector %s matches no Pod%s", selectorText(service.Selector), pods.nearMiss(service))
+		if u.selection == nil || labels.dirty[u.selection.label] {
+			u.selection = labels.find(service)
+		}
+		if !u.selection.matched {
+			t.warn(u, "/spec/selector", "selector %s matches no Pod%s", selectorText(service.Selector), misses.text(service))
 			continue
 		}
-		for _, i := range s.missing {
+		for _, i := range u.selection.missing {
 			p := service.Ports[i]
 			t.warn(u, pointer("/spec/ports").item(i).field("targetPort"), "no Pod that the service selects has a %s port named %q", p.Protocol, p.Target.Name)
 		}
 	}
+	clear(labels.dirty)
 }
 
-// selectors indexes the services by one label of their selector: the one
-// that the fewest services ask for, so that a label that all have does not
-// make every pod look at every service.
-func (t *tree) selectors() map[labelKey][]*selecting {
-	popular := map[labelKey]int{}
-	for _, u := range t.services {
-		for key, value := range u.settled.service.service.Selector {
-			popular[labelKey{u.meta.Namespace, key, value}]++
+// find looks at the pods with that label of the selector that the fewest have.
+func (l *podLabels) find(service *Service) *selection {
+	s := &selection{}
+	for key, value := range service.Selector {
+		k := labelKey{service.Namespace, key, value}
+		if s.label.key == "" || len(l.pods[k]) < len(l.pods[s.label]) {
+			s.label = k
 		}
 	}
-	waiting := make(map[labelKey][]*selecting, len(t.services))
-	for _, u := range t.services {
-		service := u.settled.service.service
-		if len(service.Selector) == 0 {
+	for i, p := range service.Ports {
+		if p.Target.Number == 0 {
+			s.missing = append(s.missing, i)
+		}
+	}
+	for _, u := range l.pods[s.label] {
+		if !selects(service.Selector, u.pod.Labels) {
 			continue
 		}
-		var rarest labelKey
-		for key, value := range service.Selector {
-			k := labelKey{u.meta.Namespace, key, value}
-			if rarest.key == "" || popular[k] < popular[rarest] {
-				rarest = k
-			}
+		s.matched = true
+		s.missing = slices.DeleteFunc(s.missing, func(i int) bool {
+			p := service.Ports[i]
+			return slices.ContainsFunc(u.pod.Ports, func(c ContainerPort) bool { return c.Name == p.Target.Name && c.Protocol == p.Protocol })
+		})
+		if len(s.missing) == 0 {
+			break
 		}
-		s := &selecting{unit: u}
-		for i, p := range service.Ports {
-			if p.Target.Number == 0 {
-				s.missing = append(s.missing, i)
-			}
-		}
-		u.selecting = s
-		waiting[rarest] = append(waiting[rarest], s)
 	}
-	return waiting
-}
-
-// look sees whether the service selects the pod, and which named ports it has.
-func (s *selecting) look(pod *Pod) {
-	service := s.unit.settled.service.service
-	if s.matched && len(s.missing) == 0 || !selects(service.Selector, pod.Labels) {
-		return
-	}
-	s.matched = true
-	s.missing = slices.DeleteFunc(s.missing, func(i int) bool {
-		p := service.Ports[i]
-		return slices.ContainsFunc(pod.Ports, func(c ContainerPort) bool { return c.Name == p.Target.Name && c.Protocol == p.Protocol })
-	})
+	return s
 }
 
 // selects reports whether all of the selector's labels are there.
@@ -113,73 +126,77 @@ func selectorText(selector map[string]string) string {
 	return strings.Join(words, ",")
 }
 
-// podLabels counts labels of pods, made when the first near miss is asked for.
-type podLabels struct {
-	pods   []*unit
+// nearMisses finds out what selectors that match nothing may have meant.
+// Words are collected when the first is asked for.
+type nearMisses struct {
+	labels *podLabels
 	hints  int
-	counts map[string]map[string]map[string]int // namespace, key, value
+	values map[string]map[string][]string // by namespace and key
+	spaces []string                       // namespaces with pods
 }
 
-// nearMiss says what a selector that matches nothing may have meant.
-func (l *podLabels) nearMiss(service *Service) string {
-	if l.hints++; l.hints > maxHints {
+func (m *nearMisses) text(service *Service) string {
+	if m.hints++; m.hints > maxHints {
 		return ""
 	}
-	if l.counts == nil {
-		l.count()
+	if m.values == nil {
+		m.collect()
 	}
-	here := l.counts[service.Namespace]
+	here := m.values[service.Namespace]
 	for _, key := range slices.Sorted(maps.Keys(service.Selector)) {
 		value := service.Selector[key]
-		values := here[key]
-		if values[value] > 0 {
+		if m.count(service.Namespace, key, value) > 0 {
 			continue
 		}
-		if near := nearest(value, slices.Collect(maps.Keys(values))); near != "" {
-			return fmt.Sprintf("; %s %s=%s", have(values[near]), key, near)
+		if near := nearest(value, here[key]); near != "" {
+			return fmt.Sprintf("; %s %s=%s", have(m.count(service.Namespace, key, near)), key, near)
 		}
-		if near := nearest(key, slices.Collect(maps.Keys(here))); near != "" && here[near][value] > 0 {
-			return fmt.Sprintf("; %s %s=%s", have(here[near][value]), near, value)
+		if near := nearest(key, slices.Collect(maps.Keys(here))); near != "" && m.count(service.Namespace, near, value) > 0 {
+			return fmt.Sprintf("; %s %s=%s", have(m.count(service.Namespace, near, value)), near, value)
 		}
 	}
-	return l.elsewhere(service)
+	return m.elsewhere(service)
+}
+
+func (m *nearMisses) count(namespace, key, value string) int {
+	return len(m.labels.pods[labelKey{namespace, key, value}])
+}
+
+func (m *nearMisses) collect() {
+	m.values = map[string]map[string][]string{}
+	for k := range m.labels.pods {
+		keys := m.values[k.namespace]
+		if keys == nil {
+			keys = map[string][]string{}
+			m.values[k.namespace] = keys
+		}
+		keys[k.key] = append(keys[k.key], k.value)
+	}
+	m.spaces = slices.Sorted(maps.Keys(m.values))
 }
 
 // elsewhere looks for pods of other namespaces, and says whether the labels
 // exist, but on different pods.
-func (l *podLabels) elsewhere(service *Service) string {
-	found := map[string]int{}
-	for _, u := range l.pods {
-		if selects(service.Selector, u.pod.Labels) {
-			found[u.meta.Namespace]++
+func (m *nearMisses) elsewhere(service *Service) string {
+	for _, namespace := range m.spaces {
+		other := *service
+		other.Namespace = namespace
+		n := 0
+		for _, u := range m.labels.pods[m.labels.find(&other).label] {
+			if selects(service.Selector, u.pod.Labels) {
+				n++
+			}
+		}
+		if n > 0 && namespace != service.Namespace {
+			return fmt.Sprintf("; in namespace %s %s %s", namespace, have(n), theLabel(len(service.Selector)))
 		}
 	}
-	for _, namespace := range slices.Sorted(maps.Keys(found)) {
-		return fmt.Sprintf("; in namespace %s %s them", namespace, have(found[namespace]))
-	}
 	for key, value := range service.Selector {
-		if l.counts[service.Namespace][key][value] == 0 {
+		if m.count(service.Namespace, key, value) == 0 {
 			return ""
 		}
 	}
 	return "; no Pod has all of these labels"
-}
-
-func (l *podLabels) count() {
-	l.counts = map[string]map[string]map[string]int{}
-	for _, u := range l.pods {
-		keys := l.counts[u.meta.Namespace]
-		if keys == nil {
-			keys = map[string]map[string]int{}
-			l.counts[u.meta.Namespace] = keys
-		}
-		for key, value := range u.pod.Labels {
-			if keys[key] == nil {
-				keys[key] = map[string]int{}
-			}
-			keys[key][value]++
-		}
-	}
 }
 
 // have is the subject of a sentence about pods, with its verb.
@@ -188,6 +205,13 @@ func have(n int) string {
 		return "1 Pod has"
 	}
 	return fmt.Sprintf("%d Pods have", n)
+}
+
+func theLabel(n int) string {
+	if n == 1 {
+		return "it"
+	}
+	return "them"
 }
 
 func joinWords(words []string) string { return strings.Join(words, ", ") }

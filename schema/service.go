@@ -140,22 +140,12 @@ type resolvedService struct {
 	// open, by their index.
 	automaticIPs   []bool
 	automaticPorts []bool
+	automatic      int // how many there are of both
 	findings       []finding
 }
 
 func (r *resolvedService) refuse(at pointer, message string) {
 	r.findings = append(r.findings, finding{at: at, message: message})
-}
-
-// automatic counts the addresses and ports that nobody wrote down.
-func (r *resolvedService) automatic() int {
-	n := 0
-	for _, automatic := range slices.Concat(r.automaticIPs, r.automaticPorts) {
-		if automatic {
-			n++
-		}
-	}
-	return n
 }
 
 // resolve settles what the Cluster decides: families, addresses and node
@@ -176,10 +166,15 @@ func (d *serviceDraft) resolve(cluster *Cluster) *resolvedService {
 		switch {
 		case service.Type != NodePort:
 		case port.NodePort == 0:
-			port.NodePort = automaticNodePort(service.Name, port.Name, cluster.NodePortRange, 0)
+			port.NodePort = automaticNodePort(service.Name, *port, cluster.NodePortRange, 0)
 			r.automaticPorts[i] = true
 		case !cluster.NodePortRange.Contains(port.NodePort):
 			r.refuse(at, nodePortRangeText(port.NodePort, cluster.NodePortRange))
+		}
+	}
+	for _, automatic := range slices.Concat(r.automaticIPs, r.automaticPorts) {
+		if automatic {
+			r.automatic++
 		}
 	}
 	return r
@@ -232,7 +227,7 @@ func (d *serviceDraft) resolveAddresses(cluster *Cluster, r *resolvedService) {
 		}
 		for _, p := range cluster.ServiceCIDRs {
 			if FamilyOf(p.Addr()) == family {
-				r.service.ClusterIPs = append(r.service.ClusterIPs, automaticAddress(r.service.Name, p, cluster.DNS.Addresses, 0))
+				r.service.ClusterIPs = append(r.service.ClusterIPs, newAddressPool(p, cluster.DNS.Addresses).address(r.service.Name, 0))
 				r.automaticIPs = append(r.automaticIPs, true)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 // unit is one document of a file.
 type unit struct {
 	kind   documentKind
+	file   *parsedFile
 	meta   Meta
 	index  int     // of the document in its file
 	at     pointer // inside that document: items of a List
@@ -25,9 +26,7 @@ type unit struct {
 	// the key settledFor.
 	settled    *settled
 	settledFor string
-	// listed and selecting are for use within one function.
-	listed    bool
-	selecting *selecting
+	selection  *selection // with draft
 	// found caches places that diagnostics across documents asked for.
 	found map[pointer]located
 }
@@ -44,7 +43,8 @@ func (u *unit) object() string {
 // parsedFile is what a file says by itself.
 type parsedFile struct {
 	path        string
-	hash        [32]byte
+	content     []byte
+	hash        [32]byte // SHA-256 of the content
 	units       []*unit
 	foreign     []foreignKind
 	diagnostics Diagnostics
@@ -58,4 +58,16 @@ type harmlessKey struct{ name, reason string }
 type harmlessFound struct {
 	first Diagnostic
 	count int
+}
+
+// text is the warning for a field that was found that often.
+func (k harmlessKey) text(count int) string {
+	text := "field " + k.name + " has no effect here"
+	if k.reason != "" {
+		text += ": " + k.reason
+	}
+	if count > 1 {
+		text += " (" + itoa(count) + " times in the tree, this is the first)"
+	}
+	return text
 }

@@ -50,8 +50,10 @@ func readYAML(content []byte) (documents []*node, errs []syntaxError) {
 		if document.Kind != yaml.DocumentNode || len(document.Content) == 0 {
 			continue
 		}
+		before := len(r.errs)
 		n := r.convert(document.Content[0], 1)
 		if n != nil && n.kind != kindNull {
+			n.damaged = len(r.errs) > before
 			documents = append(documents, n)
 		}
 		if r.stopped {
@@ -73,6 +75,8 @@ func checkText(content []byte) *syntaxError {
 			return &syntaxError{position{line, column, 1}, "the text is not UTF-8"}
 		case r < ' ' && r != '\n' && r != '\t' && r != '\r', r == 0x7f:
 			return &syntaxError{position{line, column, 1}, fmt.Sprintf("control character %#02x", r)}
+		case r == '\r' && (i+1 == len(content) || content[i+1] != '\n'), r == 0x85, r == 0x2028, r == 0x2029:
+			return &syntaxError{position{line, column, 1}, fmt.Sprintf("character %U ends a line to some readers and not to others", r)}
 		}
 		column++
 		if r == '\n' {
@@ -91,6 +95,13 @@ func explainSyntax(content []byte, err error) syntaxError {
 		return syntaxError{position{}, err.Error()}
 	}
 	at := position{load.Mark.Line, max(load.Mark.Column, 1), 1}
+	if last := lastText(content); at.line > last.line {
+		// The end of the file says less than where the unfinished thing starts.
+		at = last
+		if context := load.ContextMark; context.Line > 0 && context.Line <= last.line {
+			at = position{context.Line, max(context.Column, 1), 1}
+		}
+	}
 	if at.line > 0 {
 		text := sourceLine(content, at.line)
 		indent := text[:len(text)-len(strings.TrimLeft(text, " \t"))]
@@ -106,6 +117,13 @@ func explainSyntax(content []byte, err error) syntaxError {
 		}
 	}
 	return syntaxError{at, message}
+}
+
+// lastText is the place behind the last character that is no space.
+func lastText(content []byte) position {
+	text := bytes.TrimRight(content, " \t\r\n")
+	line := bytes.LastIndexByte(text, '\n') + 1
+	return position{1 + bytes.Count(text, []byte("\n")), 1 + utf8.RuneCount(text[line:]), 1}
 }
 
 // yamlReader converts the library's nodes to ours and collects what is
@@ -187,17 +205,26 @@ func (r *yamlReader) convertMapping(n *yaml.Node, out *node, depth int) {
 	}
 }
 
-var (
-	// ambiguousWord is a boolean to YAML 1.1 and a string to YAML 1.2.
-	ambiguousWord = regexp.MustCompile(`^(?i:y|n|yes|no|on|off)$`)
-	// ambiguousNumber is a number to one of them only, or another number.
-	ambiguousNumber = regexp.MustCompile(`^[-+]?(0[0-9_]+|0o[0-7_]+|0b[01_]+|.*_.*|[0-9]+(:[0-5]?[0-9])+)$`)
-)
+// ambiguousNumber is a number to YAML 1.1 or 1.2 only, or not the same one.
+var ambiguousNumber = regexp.MustCompile(`^[-+]?(0[0-9_]+|0o[0-7_]+|0b[01_]+|.*_.*|[0-9]+(:[0-5]?[0-9])+)$`)
+
+// isAmbiguousWord tells words that are booleans to YAML 1.1 and strings to
+// YAML 1.2.
+func isAmbiguousWord(s string) bool {
+	if len(s) > 3 {
+		return false
+	}
+	switch strings.ToLower(s) {
+	case "y", "n", "yes", "no", "on", "off":
+		return true
+	}
+	return false
+}
 
 func (r *yamlReader) convertScalar(n *yaml.Node, out *node) *node {
 	out.text, out.width = n.Value, scalarWidth(n)
 	plain := n.Style&(yaml.SingleQuotedStyle|yaml.DoubleQuotedStyle|yaml.LiteralStyle|yaml.FoldedStyle|yaml.TaggedStyle) == 0
-	if plain && ambiguousWord.MatchString(n.Value) {
+	if plain && isAmbiguousWord(n.Value) {
 		r.refuse(n, "%s is a boolean to some readers of YAML and a string to others; write true, false or %q", n.Value, n.Value)
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -47,13 +48,15 @@ The exit code is the command's; 125 if it could not be started, 126 if it is
 not executable, 127 if it was not found.`,
 		Example: `  poplin exec default/web-1 -- ip addr
   poplin exec web-1 -- curl -s http://web/`,
-		Args: func(_ *cobra.Command, args []string) error {
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 && args[1] == "--" {
+				args = slices.Delete(args, 1, 2)
+			}
 			if len(args) < 2 {
 				return withCode(exitExec, errors.New("exec: want a pod and a command: poplin exec default/web-1 -- ip addr"))
 			}
-			return nil
+			return execInPod(args[0], args[1:])
 		},
-		RunE: func(_ *cobra.Command, args []string) error { return execInPod(args[0], args[1:]) },
 	}
 	c.Flags().SetInterspersed(false) // what follows the pod is the command's
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return withCode(exitExec, err) })

@@ -89,13 +89,11 @@ func TestExec(t *testing.T) {
 // preparePod makes the namespace of pod default/web-1 where nobody sees it.
 func preparePod(t *testing.T) {
 	t.Helper()
-	upper := t.TempDir()
 	must(t, unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""))
-	must(t, unix.Mount("tmpfs", upper, "tmpfs", 0, ""))
-	must(t, os.Mkdir(upper+"/up", 0o755))
-	must(t, os.Mkdir(upper+"/work", 0o755))
-	must(t, unix.Mount("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir="+upper+"/up,workdir="+upper+"/work"))
 	must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, ""))
+	must(t, os.Mkdir("/run/upper", 0o755))
+	must(t, os.Mkdir("/run/work", 0o755))
+	must(t, unix.Mount("overlay", "/etc", "overlay", 0, "lowerdir=/etc,upperdir=/run/upper,workdir=/run/work"))
 	must(t, os.RemoveAll("/etc/resolv.conf"))
 	must(t, os.WriteFile("/etc/resolv.conf", []byte("of the host\n"), 0o644))
 	must(t, os.MkdirAll("/etc/netns/default_web-1", 0o755))
@@ -119,7 +117,7 @@ func preparePod(t *testing.T) {
 }
 
 func testExecInside(t *testing.T) {
-	host, err := os.Readlink("/proc/self/ns/net")
+	host, err := os.Readlink("/proc/thread-self/ns/net") // preparePod may have moved the first thread
 	must(t, err)
 	stdout, stderr, code := poplin(t, "exec", "default/web-1", "--", "readlink", "/proc/self/ns/net")
 	if pod := strings.TrimSpace(stdout); code != 0 || pod == host || !strings.HasPrefix(pod, "net:") {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
@@ -78,31 +77,34 @@ func (g *operationGroup) write(w io.Writer, verbose bool) error {
 	if g.removed() {
 		removed = " (removed)"
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprint(t, name)
+	line := name
 	if origin.File != "" {
-		fmt.Fprintf(t, "\t\t%s:%d%s", origin.File, origin.Line, removed)
+		line = fmt.Sprintf("%-*s  %s:%d%s", planColumn, name, origin.File, origin.Line, removed)
 	}
-	fmt.Fprintln(t)
+	lines := []string{line}
 	elements := map[string]int{}
 	var order []string
 	for _, op := range g.operations {
 		if !verbose && op.Kind == "element" && len(g.operations) > 4 {
 			key := op.Verb + "\t" + op.Cause
-			if elements[key] == 0 {
+			if elements[key]++; elements[key] == 1 {
 				order = append(order, key)
 			}
-			elements[key]++
 			continue
 		}
-		fmt.Fprintf(t, "  %s\t%s\n", operationText(op), op.Cause)
+		lines = append(lines, fmt.Sprintf("  %-*s  %s", planColumn-2, operationText(op), op.Cause))
 	}
 	for _, key := range order {
 		verb, cause, _ := strings.Cut(key, "\t")
-		fmt.Fprintf(t, "  %s %d elements\t%s\n", sign(verb), elements[key], cause)
+		text := fmt.Sprintf("%s %d elements", sign(verb), elements[key])
+		lines = append(lines, fmt.Sprintf("  %-*s  %s", planColumn-2, text, cause))
 	}
-	return t.Flush()
+	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))
+	return err
 }
+
+// planColumn is where origins and causes begin, unless a line is longer.
+const planColumn = 60
 
 // removed reports whether nothing but deletions is left of a group.
 func (g *operationGroup) removed() bool {

@@ -9,11 +9,14 @@ import (
 )
 
 // Assign gives every pod of a node that has a namespace of its own an address
-// per family of its subnet. A pod keeps the addresses of before while they
-// are in a subnet of the node; others take the lowest free ones. Pods without
-// room are left out and reported.
+// per family of its subnet. A pod keeps what it had before while that is in a
+// subnet of the node, also where the subnet gains or loses a family; what is
+// missing are the lowest free addresses. Pods without room are reported.
 func Assign(c *schema.Config, node string, subnets []Subnet, before map[schema.Name][]netip.Addr) (map[schema.Name][]netip.Addr, []Problem) {
-	a := assigner{subnets: subnets, taken: map[netip.Addr]bool{}, given: map[schema.Name][]netip.Addr{}}
+	a := assigner{
+		subnets: subnets, taken: map[netip.Addr]bool{},
+		given: map[schema.Name][]netip.Addr{}, homes: map[schema.Name]Subnet{},
+	}
 	pods := slices.DeleteFunc(slices.Clone(c.Pods), func(p *schema.Pod) bool { return p.NodeName != node || p.HostNetwork })
 	for _, p := range pods {
 		for _, ip := range p.StaticIPs {
@@ -33,46 +36,59 @@ type assigner struct {
 	subnets  []Subnet
 	taken    map[netip.Addr]bool
 	given    map[schema.Name][]netip.Addr
+	homes    map[schema.Name]Subnet // of pods that kept something
 	problems []Problem
 }
 
 // candidates are the subnets that a pod may be in.
 func (a *assigner) candidates(p *schema.Pod) []Subnet {
+	if home, ok := a.homes[p.Meta.Name]; ok {
+		return []Subnet{home}
+	}
 	if p.Subnet == "" {
 		return a.subnets
 	}
 	return slices.DeleteFunc(slices.Clone(a.subnets), func(s Subnet) bool { return s.Name != p.Subnet })
 }
 
-// keep gives a pod its static addresses, or those that it had.
+// keep gives a pod its static addresses, or what it had in the first subnet
+// that holds any of it.
 func (a *assigner) keep(p *schema.Pod, before []netip.Addr) {
 	if len(p.StaticIPs) > 0 {
 		a.given[p.Meta.Name] = p.StaticIPs
 		return
 	}
+	usable := slices.DeleteFunc(slices.Clone(before), func(ip netip.Addr) bool { return a.taken[ip] })
 	for _, s := range a.candidates(p) {
-		usable := func(ip netip.Addr) bool { return s.assignable(ip) && !a.taken[ip] }
-		if len(before) == len(s.Prefixes) && !slices.ContainsFunc(before, func(ip netip.Addr) bool { return !usable(ip) }) {
-			a.give(p, before)
+		var kept []netip.Addr
+		for _, prefix := range s.Prefixes {
+			if i := slices.IndexFunc(usable, prefix.Contains); i >= 0 && s.assignable(usable[i]) {
+				kept = append(kept, usable[i])
+			}
+		}
+		if len(kept) > 0 {
+			a.homes[p.Meta.Name] = s
+			a.give(p, kept)
 			return
 		}
 	}
 }
 
-// fill gives a pod that has none yet the lowest free addresses.
+// fill gives a pod the lowest free addresses of the families that it has
+// none of yet.
 func (a *assigner) fill(p *schema.Pod) {
-	if _, ok := a.given[p.Meta.Name]; ok {
+	if len(p.StaticIPs) > 0 {
 		return
 	}
 	for _, s := range a.candidates(p) {
-		if free, ok := a.lowest(s); ok {
-			a.give(p, free)
+		if all, ok := a.complete(s, a.given[p.Meta.Name]); ok {
+			a.give(p, all)
 			return
 		}
 	}
 	if len(a.subnets) > 0 {
 		a.problems = append(a.problems, Problem{
-			What:   fmt.Sprintf("pod %s has no address: no subnet of its node has room for it", p.Meta.Name),
+			What:   fmt.Sprintf("pod %s lacks an address: no subnet of its node has room for it", p.Meta.Name),
 			Remedy: "pin another Subnet to the node, or move the pod to another node",
 		})
 	}
@@ -85,19 +101,35 @@ func (a *assigner) give(p *schema.Pod, addresses []netip.Addr) {
 	}
 }
 
-func (a *assigner) lowest(s Subnet) ([]netip.Addr, bool) {
+// complete returns an address in each range of a subnet: that which the pod
+// has, or the lowest free one.
+func (a *assigner) complete(s Subnet, have []netip.Addr) ([]netip.Addr, bool) {
 	var out []netip.Addr
 	for _, p := range s.Prefixes {
-		ip := p.Addr().Next()
-		for p.Contains(ip) && (a.taken[ip] || !s.assignable(ip)) {
-			ip = ip.Next()
+		if i := slices.IndexFunc(have, p.Contains); i >= 0 {
+			out = append(out, have[i])
+			continue
 		}
-		if !p.Contains(ip) {
+		ip, ok := a.lowest(s, p)
+		if !ok {
 			return nil, false
 		}
 		out = append(out, ip)
 	}
 	return out, true
+}
+
+// lowest finds the lowest free address in a range of a subnet. It steps over
+// reserved ranges as a whole: with IPv6 they can be larger than any loop.
+func (a *assigner) lowest(s Subnet, p netip.Prefix) (netip.Addr, bool) {
+	ip := p.Masked().Addr().Next()
+	for p.Contains(ip) && (a.taken[ip] || !s.assignable(ip)) {
+		if i := slices.IndexFunc(s.Reserved, func(r schema.AddrRange) bool { return r.Contains(ip) }); i >= 0 {
+			ip = s.Reserved[i].Last
+		}
+		ip = ip.Next()
+	}
+	return ip, p.Contains(ip)
 }
 
 // assignable reports whether an address of the subnet may be given to a pod:

@@ -20,11 +20,20 @@ func (b *builder) peers() []*reconciler.Group {
 	for _, p := range b.View.Peers {
 		g := &reconciler.Group{Name: "peer " + p.Name, Origin: b.peerOrigin(p.Name)}
 		for _, subnet := range p.Subnets {
-			g.Objects = append(g.Objects, b.way(p, subnet)...)
+			if !b.owns(subnet) {
+				g.Objects = append(g.Objects, b.way(p, subnet)...)
+			}
 		}
 		groups = append(groups, g)
 	}
 	return groups
+}
+
+// owns reports whether a subnet is one of this node's. It is another node's
+// too where this node lost its claim and pods here still use it: nothing is
+// renumbered by itself, and gossip reports it.
+func (b *builder) owns(subnet netip.Prefix) bool {
+	return slices.ContainsFunc(b.subnets, func(s Subnet) bool { return slices.Contains(s.Prefixes, subnet) })
 }
 
 // peerOrigin is the Node document of a peer, or the Cluster.

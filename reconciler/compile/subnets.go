@@ -29,13 +29,16 @@ type Subnet struct {
 
 // OwnSubnets lists what a node owns: the subnets that documents pin to it, by
 // name, then its claims. A claim that is the range of a free Subnet takes
-// that document's settings.
+// that document's settings. One that lies in a pinned subnet adds nothing: a
+// claim is held until its pods are gone, also after its range was pinned.
 func OwnSubnets(c *schema.Config, node string, claims []netip.Prefix) []Subnet {
 	var out []Subnet
+	var pinned []netip.Prefix
 	free := map[netip.Prefix]*schema.Subnet{}
 	for _, s := range c.Subnets {
 		if s.Node == node {
 			out = append(out, fromDocument(s))
+			pinned = append(pinned, s.CIDRs...)
 		}
 		for _, p := range s.CIDRs {
 			if s.Node == "" {
@@ -47,6 +50,7 @@ func OwnSubnets(c *schema.Config, node string, claims []netip.Prefix) []Subnet {
 	var v4, v6 []netip.Prefix
 	for _, p := range claims {
 		switch s := free[p]; {
+		case slices.ContainsFunc(pinned, func(o netip.Prefix) bool { return o.Overlaps(p) && o.Bits() <= p.Bits() }):
 		case s != nil && !seen[s]:
 			seen[s] = true
 			out = append(out, fromDocument(s))
@@ -91,6 +95,17 @@ func (s Subnet) prefix(f reconciler.Family) (prefix netip.Prefix, gateway netip.
 // contains reports whether an address is in the subnet.
 func (s Subnet) contains(a netip.Addr) bool {
 	return slices.ContainsFunc(s.Prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// around returns the range of this node's that an address is in, with its
+// gateway. The static addresses of one pod may be of two subnets.
+func (b *builder) around(ip netip.Addr) (prefix netip.Prefix, gateway netip.Addr, ok bool) {
+	for _, s := range b.subnets {
+		if s.contains(ip) {
+			return s.prefix(reconciler.FamilyOf(ip))
+		}
+	}
+	return netip.Prefix{}, netip.Addr{}, false
 }
 
 // source returns the address that this host uses towards pods elsewhere: the

@@ -23,7 +23,7 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	t.applying.Store(true)
 	defer t.applying.Store(false)
 	t.desired, t.wanted = desired, fingerprint(t.seed, desired)
-	return t.carryOut(ctx, plan)
+	return errors.Join(t.carryOut(ctx, plan), t.pruneSysctls(desired))
 }
 
 // carryOut applies a plan and reads the kernel again. The caller holds t.mu.

@@ -47,6 +47,8 @@ func (t *Target) Cleanup(ctx context.Context, o CleanupOptions) error {
 	observed := t.seen.state.Only(func(o reconciler.Object) bool { return o.Kind() != keep })
 	errs = append(errs, t.carryOut(ctx, reconciler.Diff(observed, reconciler.State{})))
 	errs = append(errs, t.removeRecords())
+	// Empty, it was most likely made by us, and whoever needs it makes it.
+	_ = os.Remove(t.o.NetnsDir)
 	return errors.Join(errs...)
 }
 

@@ -1,6 +1,8 @@
 package linux_test
 
 import (
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -39,20 +41,17 @@ func (n *node) awaitChange(t *testing.T, what string) time.Duration {
 	return 0
 }
 
-func TestDriftIsHeardAndMended(t *testing.T) {
-	if !onFreshHost(t) {
-		return
-	}
-	n := newNode(t)
-	n.run(t)
-	n.settle(t, example()...)
+// drift is what somebody does by hand.
+type drift struct {
+	name string
+	by   func()
+	// after is a line of what is observed then, gone one that is not.
+	after, gone string
+}
+
+func drifts(t *testing.T) []drift {
 	pod := "-n " + podNS + " "
-	for _, tc := range []struct {
-		name string
-		by   func()
-		// after is a line of what is observed then, gone one that is not.
-		after, gone string
-	}{
+	return []drift{
 		{"bridge", func() { ip(t, "link delete poplin-br0") }, "", bridge.String()},
 		{"tunnel device", func() { ip(t, "link delete poplin0") }, "", tun.String()},
 		{"route to a peer", func() { ip(t, "route delete 10.244.7.0/24") }, "", "route 10.244.7.0/24 dev poplin0 mtu 1400"},
@@ -75,7 +74,17 @@ func TestDriftIsHeardAndMended(t *testing.T) {
 		{"forwarding", func() { setSysctl(t, "net/ipv4/ip_forward", "0") }, "sysctl net/ipv4/ip_forward=0", ""},
 		{"namespace", func() { ip(t, "netns delete "+podNS) }, "", "netns " + podNS},
 		{"unmounted namespace", func() { must(t, unix.Unmount("/run/netns/"+podNS, unix.MNT_DETACH)); ip(t, "netns delete "+podNS) }, "", "netns " + podNS},
-	} {
+	}
+}
+
+func TestDriftIsHeardAndMended(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	n := newNode(t)
+	n.run(t)
+	n.settle(t, example()...)
+	for _, tc := range drifts(t) {
 		n.quiet(t, 50*time.Millisecond)
 		tc.by()
 		took := n.awaitChange(t, tc.name)
@@ -130,6 +139,11 @@ func TestChangesInPlace(t *testing.T) {
 		if round := n.settle(t, state...); len(round.Plan) == 0 {
 			t.Errorf("%s: nothing to do", name)
 		}
+		for _, show := range []string{"-4 route show 10.244.7.0/24", "-6 route show fd00:7::/64"} {
+			if out := ip(t, show); strings.Count(out, "\n") != 1 {
+				t.Errorf("%s: %s shows not one route: %s", name, show, out)
+			}
+		}
 		n.settle(t, example()...)
 		if after := ip(t, "-n "+podNS+" -o link show eth0"); after[:4] != before[:4] {
 			t.Errorf("%s: eth0 was made anew: %s → %s", name, before, after)
@@ -161,4 +175,34 @@ func TestNothingHeardWhenNothingChanges(t *testing.T) {
 	case <-time.After(2 * time.Second):
 	}
 	n.wantState(t, example()...)
+}
+
+// poorEnv asks a re-executed test binary to do without CAP_NET_BROADCAST.
+const poorEnv = "POPLIN_LINUX_TEST_POOR"
+
+func TestDriftWithoutBroadcastCapability(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	if os.Getenv(poorEnv) == "" {
+		self, err := os.Executable()
+		must(t, err)
+		cmd := exec.Command("setpriv", "--inh-caps=-net_broadcast", "--bounding-set=-net_broadcast", self, "-test.run=^"+t.Name()+"$", "-test.v")
+		cmd.Env = append(os.Environ(), poorEnv+"=1")
+		out, err := cmd.CombinedOutput()
+		t.Logf("%s", out)
+		must(t, err)
+		return
+	}
+	n := newNode(t)
+	n.run(t)
+	n.settle(t, example()...)
+	n.quiet(t, 100*time.Millisecond)
+	ip(t, "route delete 10.244.7.0/24")
+	n.awaitChange(t, "route to a peer")
+	n.settle(t, example()...)
+	n.quiet(t, 100*time.Millisecond)
+	ip(t, "-n "+podNS+" address delete 10.244.1.2/24 dev eth0")
+	t.Logf("heard in %v", n.awaitChange(t, "pod's address"))
+	n.settle(t, example()...)
 }

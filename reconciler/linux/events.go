@@ -26,7 +26,12 @@ var eventGroups = [...]int{
 
 // eventSocket hears rtnetlink in this namespace and in every namespace that
 // has an id here.
-type eventSocket struct{ file *os.File }
+type eventSocket struct {
+	file *os.File
+	// all is false where CAP_NET_BROADCAST is missing: only the host's own
+	// namespace is heard.
+	all bool
+}
 
 // errOverflow says that events were lost.
 var errOverflow = errors.New("events were lost")
@@ -36,7 +41,7 @@ func openEvents() (*eventSocket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("events: %w", err)
 	}
-	s := &eventSocket{os.NewFile(uintptr(fd), "rtnetlink events")}
+	s := &eventSocket{file: os.NewFile(uintptr(fd), "rtnetlink events")}
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("events: %w", err)
@@ -45,10 +50,7 @@ func openEvents() (*eventSocket, error) {
 		// As much as a user namespace may have.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, eventBuffer)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1); err != nil {
-		s.Close()
-		return nil, fmt.Errorf("events of all namespaces: %w", err)
-	}
+	s.all = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1) == nil
 	for _, group := range eventGroups {
 		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
 			s.Close()

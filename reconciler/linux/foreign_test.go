@@ -79,7 +79,21 @@ func TestConflicts(t *testing.T) {
 	if out := ip(t, "route show 10.244.7.0/24"); !strings.Contains(out, "192.0.2.9") {
 		t.Errorf("the foreign route was overwritten: %s", out)
 	}
-	// Applied all the same, each conflict is its operation's error.
+	applyConflicts(t, n)
+	// The conflicts are heard when they go.
+	n.run(t)
+	n.observe(t)
+	ip(t, "link delete poplin-br0")
+	n.awaitChange(t, "the end of a conflict")
+	ip(t, "netns delete "+podNS)
+	ip(t, "route delete 10.244.7.0/24")
+	n.settle(t, example()...)
+}
+
+// applyConflicts applies what is in conflict all the same.
+func applyConflicts(t *testing.T, n *node) {
+	t.Helper()
+	// Each conflict is its operation's error.
 	plan := reconciler.Plan{
 		{Verb: reconciler.Add, After: bridge}, {Verb: reconciler.Add, After: namespace}, {Verb: reconciler.Add, After: hostEnd},
 		{Verb: reconciler.Delete, Before: bridge},
@@ -93,14 +107,6 @@ func TestConflicts(t *testing.T) {
 	}
 	must(t, n.Apply(t.Context(), plan[3:], reconciler.State{}))
 	ip(t, "link show poplin-br0")
-	// The conflicts are heard when they go.
-	n.run(t)
-	n.observe(t)
-	ip(t, "link delete poplin-br0")
-	n.awaitChange(t, "the end of a conflict")
-	ip(t, "netns delete "+podNS)
-	ip(t, "route delete 10.244.7.0/24")
-	n.settle(t, example()...)
 }
 
 func TestLostStateDirectory(t *testing.T) {

@@ -1,6 +1,7 @@
 package linux
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,9 +12,16 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 )
 
-// metricIPv6 is the metric of an IPv6 route for which none is given
-// (IP6_RT_PRIO_USER in include/uapi/linux/ipv6_route.h); an IPv4 route's is 0.
-const metricIPv6 = 1024
+// metricOf is the metric of a route for which none is given: 0 for IPv4,
+// IP6_RT_PRIO_USER (include/uapi/linux/ipv6_route.h) for IPv6.
+func metricOf(family int) int {
+	if family == netlink.FAMILY_V6 {
+		return 1024
+	}
+	return 0
+}
+
+func abs(n int) int { return max(n, -n) }
 
 // routes reads the routes of the main table that carry our protocol number.
 // names gives the names of the namespace's links by index.
@@ -26,9 +34,11 @@ func (c *conn) routes(netns string, names map[int]string) ([]reconciler.Object, 
 		if err != nil {
 			return nil, fmt.Errorf("dump of routes: %w", err)
 		}
-		// The best of several routes to one destination stands for them all;
-		// the others come to light when it is deleted.
-		slices.SortStableFunc(list, func(a, b netlink.Route) int { return a.Priority - b.Priority })
+		// Of several routes to one destination the one with the metric of
+		// ours stands for them all; the others come to light when it is gone.
+		slices.SortStableFunc(list, func(a, b netlink.Route) int {
+			return cmp.Compare(abs(a.Priority-metricOf(family)), abs(b.Priority-metricOf(family)))
+		})
 		for _, r := range list {
 			o, ok := routeObject(netns, r, names)
 			if ok && !seen[o.Key()] {
@@ -94,9 +104,9 @@ func (c *conn) addRoute(index int, r reconciler.Route) error {
 
 // replaceRoute puts a route into the place of ours to the same destination.
 func (c *conn) replaceRoute(index int, r reconciler.Route) error {
-	family, metric := netlink.FAMILY_V4, 0
+	family := netlink.FAMILY_V4
 	if r.Destination.Addr().Is6() {
-		family, metric = netlink.FAMILY_V6, metricIPv6
+		family = netlink.FAMILY_V6
 	}
 	list, err := c.listRoutes(family, &netlink.Route{Table: unix.RT_TABLE_MAIN}, 0)
 	if err != nil {
@@ -104,7 +114,7 @@ func (c *conn) replaceRoute(index int, r reconciler.Route) error {
 	}
 	for _, there := range list {
 		dst, _ := toPrefix(there.Dst)
-		if dst == r.Destination && there.Priority == metric && int(there.Protocol) != reconciler.RouteProtocol {
+		if dst == r.Destination && there.Priority == metricOf(family) && int(there.Protocol) != reconciler.RouteProtocol {
 			return &reconciler.ConflictError{Conflict: routeConflict(r, there)}
 		}
 	}

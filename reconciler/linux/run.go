@@ -15,6 +15,8 @@ const (
 	sysctlAudit = 5 * time.Second
 	// podAudit is after how many of those every pod's namespace is read.
 	podAudit = 12
+	// longestRest bounds the pause after events that led to nothing.
+	longestRest = 100 * time.Millisecond
 )
 
 // Run hears what happens to what is ours and feeds Changes until ctx ends.
@@ -35,8 +37,11 @@ func (t *Target) Run(ctx context.Context) error {
 	var all marks
 	all.everything()
 	t.dirt.put(all)
-	t.live.Store(true)
+	t.live.Store(events.all)
 	defer t.live.Store(false)
+	if !events.all {
+		t.log.Warn("without CAP_NET_BROADCAST changes inside pods are found only every few seconds", "every", sysctlAudit)
+	}
 
 	woken := make(chan struct{}, 1)
 	woken <- struct{}{}
@@ -113,18 +118,44 @@ func (t *Target) watchDir(dir *dirWatch, woken chan<- struct{}) error {
 func (t *Target) check(ctx context.Context, woken <-chan struct{}) {
 	tick := time.NewTicker(sysctlAudit)
 	defer tick.Stop()
-	for n := 1; ; n++ {
+	ticks := 0
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-woken:
 		case <-tick.C:
-			t.dirt.put(marks{sysctls: true, underlay: true, allPods: n%podAudit == 0})
+			ticks++
+			t.dirt.put(audit(ticks))
 		}
+		start := time.Now()
 		if t.differs(ctx) {
 			t.kick()
+			continue
 		}
+		// However many events lead to nothing, looking at them takes at most
+		// a tenth of a processor.
+		rest(ctx, min(9*time.Since(start), longestRest))
 	}
+}
+
+// rest waits, or until ctx ends.
+func rest(ctx context.Context, pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// audit marks what is due at a tick.
+func audit(ticks int) marks {
+	m := marks{sysctls: true, underlay: true}
+	if ticks%podAudit == 0 {
+		m.everything()
+	}
+	return m
 }
 
 func wake(c chan<- struct{}) {

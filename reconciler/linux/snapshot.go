@@ -13,13 +13,14 @@ import (
 // prints are fingerprints of an observation, independent of order.
 type prints struct{ objects, conflicts uint64 }
 
-// snapshot is what was read last.
+// snapshot is what was read last, in parts that are read apart.
 type snapshot struct {
 	state     reconciler.State
 	conflicts []reconciler.Conflict
 	prints    prints
-	// The host's own parts, kept while what they hold stays the same.
-	hostGroup, sysctlGroup *reconciler.Group
+
+	host, sysctls               *reconciler.Group // nil: not read yet
+	podConflicts, linkConflicts []reconciler.Conflict
 }
 
 // refresh reads the kernel: the host's own namespace if all or if events
@@ -45,46 +46,53 @@ func (t *Target) refresh(ctx context.Context, all bool) error {
 }
 
 func (t *Target) read(ctx context.Context, stale marks) error {
-	var conflicts []reconciler.Conflict
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	found, err := t.findPods()
-	if err != nil {
-		return err
+	if stale.dir || t.seen.host == nil {
+		found, err := t.findPods()
+		if err != nil {
+			return err
+		}
+		t.seen.podConflicts = found
+		stale.host = true
 	}
-	conflicts = append(conflicts, found...)
 	for _, name := range slices.Sorted(maps.Keys(t.pods)) {
 		p := t.pods[name]
-		if p.group == nil || stale.allPods || stale.pods[name] {
-			if err := t.readPod(p); err != nil {
-				return fmt.Errorf("netns %s: %w", name, err)
-			}
+		if p.group != nil && !stale.allPods && !stale.pods[name] {
+			continue
 		}
+		if err := t.readPod(p); err != nil {
+			return fmt.Errorf("netns %s: %w", name, err)
+		}
+		stale.host = true // a pair's far end may have another name
 	}
-	host, links, err := t.readHost()
-	if err != nil {
-		return err
+	if stale.host {
+		objects, links, err := t.readHost()
+		if err != nil {
+			return err
+		}
+		t.seen.host = keep(t.seen.host, "linux host", objects)
+		t.seen.linkConflicts = t.linkConflicts(links)
+		t.interest.Store(t.interests(links))
 	}
-	t.seen.hostGroup = keep(t.seen.hostGroup, "linux host", host)
-	if stale.sysctls || t.seen.sysctlGroup == nil {
-		t.seen.sysctlGroup = keep(t.seen.sysctlGroup, "linux sysctls", t.readSysctls(""))
+	if stale.sysctls || t.seen.sysctls == nil {
+		t.seen.sysctls = keep(t.seen.sysctls, "linux sysctls", t.readSysctls(""))
 	}
-	t.assemble(append(conflicts, t.linkConflicts(links)...))
-	t.interest.Store(t.interests(links))
+	t.assemble()
 	return nil
 }
 
 // assemble puts the parts together.
-func (t *Target) assemble(conflicts []reconciler.Conflict) {
-	groups := []*reconciler.Group{t.seen.hostGroup, t.seen.sysctlGroup}
+func (t *Target) assemble() {
+	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls}
 	for _, p := range t.pods {
 		groups = append(groups, p.group)
 	}
 	t.seen.state = reconciler.NewState(groups...)
-	t.seen.conflicts = conflicts
+	t.seen.conflicts = slices.Concat(t.seen.podConflicts, t.seen.linkConflicts)
 	t.seen.prints = prints{objects: fingerprint(t.seed, t.seen.state)}
-	for _, c := range conflicts {
+	for _, c := range t.seen.conflicts {
 		t.seen.prints.conflicts += maphash.Comparable(t.seed, c)
 	}
 }

@@ -190,3 +190,21 @@ func putBack(r sysctlRecord) error {
 	}
 	return errors.Join(errs...)
 }
+
+// pruneSysctls forgets settings of links that are gone and that nothing asks
+// for any more.
+func (t *Target) pruneSysctls(desired reconciler.State) error {
+	wanted := map[reconciler.SysctlKey]bool{}
+	for _, o := range desired.Objects() {
+		if s, ok := o.(reconciler.Sysctl); ok {
+			wanted[s.Key().(reconciler.SysctlKey)] = true
+		}
+	}
+	return t.sysctls.remove(func(r sysctlRecord) bool {
+		if r.Link == "" || r.Netns != "" || wanted[r.key()] {
+			return false
+		}
+		_, err := readSysctl(r.Name)
+		return errors.Is(err, os.ErrNotExist)
+	})
+}

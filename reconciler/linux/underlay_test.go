@@ -36,6 +36,19 @@ func TestUnderlay(t *testing.T) {
 	ip(t, "address add 198.51.100.1/24 dev up1")
 	ip(t, "route add default via 192.0.2.254")
 	n.awaitChange(t, "the default route")
+	wantUnderlays(t, n)
+	for _, change := range []string{
+		"link set up0 mtu 1400", "address delete 192.0.2.2/24 dev up0", "link set up0 down", "link set up0 up",
+	} {
+		n.quiet(t, 50*time.Millisecond)
+		ip(t, change)
+		n.awaitChange(t, change)
+	}
+}
+
+// wantUnderlays asks for the underlay in every way.
+func wantUnderlays(t *testing.T, n *node) {
+	t.Helper()
 	v6 := netip.MustParseAddr("2001:db8::1")
 	up0 := func(first string) linux.Underlay {
 		return linux.Underlay{
@@ -61,13 +74,6 @@ func TestUnderlay(t *testing.T) {
 		if u, err := n.Underlay(t.Context(), choice); err == nil {
 			t.Errorf("%q: %v", choice, u)
 		}
-	}
-	for _, change := range []string{
-		"link set up0 mtu 1400", "address delete 192.0.2.2/24 dev up0", "link set up0 down", "link set up0 up",
-	} {
-		n.quiet(t, 50*time.Millisecond)
-		ip(t, change)
-		n.awaitChange(t, change)
 	}
 }
 

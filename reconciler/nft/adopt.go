@@ -28,6 +28,12 @@ func (t *Target) adopt(tables map[reconciler.Family]found) {
 			t.handles[f] = table.handle
 		}
 	}
+	clear(t.chains)
+	for _, o := range objects {
+		if c, ok := o.(reconciler.Chain); ok {
+			t.chains[c] = true
+		}
+	}
 	t.seen = regroup(objects, t.desired)
 }
 

@@ -20,14 +20,12 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	if len(plan) == 0 {
 		return nil
 	}
-	if err := errors.Join(check(plan), t.checkTables(plan)); err != nil {
+	if err := errors.Join(check(plan, t.chains), t.checkTables(plan)); err != nil {
 		return err
 	}
-	reach := t.reachable(desired)
-	whole := len(reconciler.Diff(t.seen, reach)) == len(plan) // it may have been cut down
 	t.touch(plan, desired)
 	t.desired = desired
-	err := t.commit(plan, desired)
+	err := t.carryOut(plan, desired)
 	if raced(err) {
 		t.log.Debug("nftables: trying again", "error", err)
 		err = t.retry(ctx, plan, desired)
@@ -36,18 +34,27 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 		t.monitor.forget()
 		return err
 	}
-	if whole {
-		t.seen = reach
-		err = t.noteTables(plan)
-	} else {
-		t.monitor.forget()
-	}
 	t.purge(ctx, desired)
-	news, e := t.monitor.drain()
+	news, err := t.monitor.drain()
 	if news {
 		t.kick()
 	}
-	return errors.Join(err, e)
+	return err
+}
+
+// carryOut commits a plan and notes what the tables hold then.
+func (t *Target) carryOut(plan reconciler.Plan, desired reconciler.State) error {
+	reach := t.reachable(desired)
+	whole := len(reconciler.Diff(t.seen, reach)) == len(plan)
+	if err := t.commit(plan, desired); err != nil {
+		return err
+	}
+	if !whole { // the plan was cut down
+		t.monitor.forget()
+		return nil
+	}
+	t.seen = reach
+	return t.note(plan)
 }
 
 // touch notes what a plan does to frontends. A table that is made anew hides
@@ -100,10 +107,14 @@ func (t *Target) checkTables(plan reconciler.Plan) error {
 	return nil
 }
 
-// noteTables notes which tables a plan that was carried out made or deleted.
-func (t *Target) noteTables(plan reconciler.Plan) error {
+// note notes which tables and chains a plan that was carried out made or
+// deleted.
+func (t *Target) note(plan reconciler.Plan) error {
 	var made []reconciler.Family
 	for _, op := range plan {
+		if c, ok := op.Object().(reconciler.Chain); ok {
+			t.chains[c] = op.Verb != reconciler.Delete
+		}
 		if table, ok := op.Before.(reconciler.Table); ok {
 			delete(t.tables, table.Family)
 			delete(t.handles, table.Family)
@@ -175,11 +186,8 @@ func (t *Target) retry(ctx context.Context, plan reconciler.Plan, desired reconc
 			rest = append(rest, op)
 		}
 	}
-	if len(rest) == 0 {
-		return nil
-	}
 	if err := t.checkTables(rest); err != nil {
 		return err
 	}
-	return t.commit(rest, desired)
+	return t.carryOut(rest, desired)
 }

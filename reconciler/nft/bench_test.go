@@ -73,3 +73,26 @@ func BenchmarkReadBack1000x10(b *testing.B) {
 		observe(b, x)
 	}
 }
+
+func BenchmarkLoad10000x10(b *testing.B) {
+	want := many(10000, 10)
+	plan := reconciler.Diff(reconciler.State{}, want)
+	for b.Loop() {
+		b.StopTimer()
+		x := target(b, newNetns(b))
+		observe(b, x)
+		b.StartTimer()
+		if err := x.Apply(context.Background(), plan, want); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkReadBack10000x10(b *testing.B) {
+	x := target(b, newNetns(b))
+	reach(b, x, many(10000, 10))
+	for b.Loop() {
+		x.monitor.forget()
+		observe(b, x)
+	}
+}

@@ -9,11 +9,24 @@ import (
 
 // check returns an error for the first operation that the tables cannot
 // hold. It runs before anything is sent: the kernel names the kind of message
-// that it refused, not the object.
-func check(plan reconciler.Plan) error {
+// that it refused, not the object. there says which chains the tables have.
+func check(plan reconciler.Plan, there map[reconciler.Chain]bool) error {
 	known := index()
+	made := map[reconciler.Chain]bool{}
 	for _, op := range plan {
-		if err := checkObject(known, op.Object(), op.Verb); err != nil {
+		if c, ok := op.Object().(reconciler.Chain); ok {
+			made[c] = op.Verb != reconciler.Delete
+		}
+	}
+	for _, op := range plan {
+		err := checkObject(known, op.Object(), op.Verb)
+		if e, ok := op.After.(reconciler.Element); ok && err == nil && e.Chain != "" && e.Chain != reconciler.ChainRefuse {
+			c, _ := pickChain(e.Family, e.Chain)
+			if will, planned := made[c]; !will && (planned || !there[c]) {
+				err = fmt.Errorf("chain %s is missing", e.Chain)
+			}
+		}
+		if err != nil {
 			return &reconciler.OpError{Op: op, Err: err}
 		}
 	}

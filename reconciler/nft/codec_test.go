@@ -98,6 +98,7 @@ func TestCodecGivesBackEveryElementOfEverySet(t *testing.T) {
 func TestCheckRefusesWhatWouldComeBackDifferent(t *testing.T) {
 	v4, v6 := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
 	service := reconciler.Element{Family: reconciler.IPv4, Set: reconciler.SetServices, Address: v4, Protocol: reconciler.TCP, Port: 80, Chain: "pick-1"}
+	there := map[reconciler.Chain]bool{{Family: reconciler.IPv4, Slots: 1}: true}
 	change := func(f func(*reconciler.Element)) reconciler.Element {
 		e := service
 		f(&e)
@@ -113,15 +114,16 @@ func TestCheckRefusesWhatWouldComeBackDifferent(t *testing.T) {
 		"field too many":     change(func(e *reconciler.Element) { e.Slot = 1 }),
 		"no chain":           change(func(e *reconciler.Element) { e.Chain = "" }),
 		"unknown chain":      change(func(e *reconciler.Element) { e.Chain = "postrouting" }),
+		"missing chain":      change(func(e *reconciler.Element) { e.Chain = "pick-2" }),
 		"other spelling":     change(func(e *reconciler.Element) { e.Chain = "pick-01" }),
 		"zone":               {Family: reconciler.IPv6, Set: reconciler.SetHairpin, Address: v6.WithZone("eth0")},
 		"bits behind prefix": {Family: reconciler.IPv4, Set: reconciler.SetPodRanges, Prefix: netip.MustParsePrefix("10.0.0.1/8")},
 	} {
-		if err := check(reconciler.Plan{{Verb: reconciler.Add, After: e}}); err == nil {
+		if err := check(reconciler.Plan{{Verb: reconciler.Add, After: e}}, there); err == nil {
 			t.Errorf("%s: %s was accepted", name, e)
 		}
 	}
-	if err := check(reconciler.Plan{{Verb: reconciler.Add, After: service}}); err != nil {
+	if err := check(reconciler.Plan{{Verb: reconciler.Add, After: service}}, there); err != nil {
 		t.Error(err)
 	}
 }

@@ -32,6 +32,8 @@ const (
 	ctaProtoSource = 2
 	ctaProtoTarget = 3
 
+	ctaIPv4Destination = 2
+
 	filterDestination = 1 << 1
 	filterProtocol    = 1 << 3
 	filterPort        = 1 << 5
@@ -135,19 +137,17 @@ func dumps(list []frontend) []dump {
 }
 
 // filter makes the kernel give only connections to a frontend (Linux 5.8).
+// An IPv6 address is left out: up to Linux 6.18 at least the comparison is the
+// wrong way round, and the kernel gives all connections but those wanted.
 func filter(f frontend) []netlink.Attribute {
 	flags := uint32(filterProtocol | filterPort)
 	proto := nest(ctaTupleProto,
 		netlink.Attribute{Type: ctaProtoNumber, Data: []byte{byte(f.protocol)}},
 		netlink.Attribute{Type: ctaProtoTarget, Data: binary.BigEndian.AppendUint16(nil, f.port)})
 	ip := nest(ctaTupleIP)
-	if f.address.IsValid() {
+	if f.address.Is4() {
 		flags |= filterDestination
-		kind := uint16(2) // CTA_IP_V4_DST
-		if f.family == reconciler.IPv6 {
-			kind = 4 // CTA_IP_V6_DST
-		}
-		ip = nest(ctaTupleIP, netlink.Attribute{Type: kind, Data: f.address.AsSlice()})
+		ip = nest(ctaTupleIP, netlink.Attribute{Type: ctaIPv4Destination, Data: f.address.AsSlice()})
 	}
 	return []netlink.Attribute{
 		nest(ctaTupleOrig, ip, proto),

@@ -1,4 +1,73 @@
 // Package nft is the reconciler's target for nftables: the tables `ip poplin`
-// and `ip6 poplin`, their constant skeleton of rules, and the chains and
-// elements that services come down to.
+// and `ip6 poplin` with their constant skeleton of sets and rules, and the
+// pick chains and elements that services come down to.
+//
+// # A packet's way
+//
+// The first packet of a connection (a nat chain sees no other) passes the
+// chain frontends, from prerouting or, if it starts on this host, from
+// output. The map services sends a frontend to the chain for its number of
+// slots; that chain draws a slot and looks up the endpoint; its next rule
+// takes slot 0, and its last drops: they catch a packet that is between the
+// two lookups when a commit takes its slot away. Node ports have maps of
+// their own, for destinations that are listed, local and not loopback. What
+// is in a service range and no frontend is refused, so that a client fails
+// at once.
+//
+// # What is masqueraded
+//
+// A connection keeps its client's address wherever the answers come back by
+// this node all the same. In postrouting, in this order, it takes the node's
+// address if
+//
+//   - a pod reached itself through a service: on its own it would drop a
+//     packet that comes from its own address;
+//   - it came through a cluster IP, from an address outside this node's pod
+//     subnets, and goes to an endpoint that is elsewhere, which would answer
+//     the client directly;
+//   - the same through a node port that asks for it;
+//   - a pod leaves the pod ranges, whether through a service or not.
+//
+// The test for "answers come back by this node" is the node's own subnets,
+// not all pod ranges: a remote pod that uses this node's port with its own
+// address gets its answer from a third node otherwise. A node's own
+// connections through a cluster IP leave with the address that the route to
+// the service range gives them, usually one of the node's subnet; with its
+// underlay address they are masqueraded, which with a tunnel gives them the
+// tunnel's address and with host-gw changes nothing. Pod to pod without a
+// service matches none of the rules, whatever the excluded prefixes are.
+//
+// The second and third rule look at the connection's original destination
+// rather than at a packet mark: marks collide with those of other agents,
+// and a connection that somebody else translated is not ours to touch.
+//
+// On the host itself sending a refused datagram fails with EPERM, as always
+// when the output hook drops; the ICMP error comes with the next call.
+//
+// # What is observed
+//
+// The chain poplin-skeleton-VERSION marks a table as ours; one without it is
+// a conflict, unless this process has seen the mark in the very same table.
+// Chains, sets and rules are compared one by one with the skeleton. What
+// differs is damage, and a damaged table is made anew, whole, in one
+// transaction: connections stay, because conntrack keeps their translation.
+// Elements take long to read, so the groups last committed are remembered as
+// long as the kernel's events do not name our tables. A socket collects the
+// events; it leaves out those of our own commits and is asked after every
+// read whether the read still holds.
+//
+// # After a commit
+//
+// Connections that still lead where new ones do not go any more are deleted
+// from conntrack: datagrams to an endpoint that left, or untranslated from
+// before a frontend had any, and unanswered SYNs. Only those of frontends
+// that the plan touched are looked at.
+//
+// # What nft prints
+//
+// nft 1.0.6 has to print all of it (testdata holds what it prints): a form
+// that it does not know makes it abort, for every table of the host. Hence
+// the original destination is loaded by the keys that carry the family, and
+// a slot is of type mark, which nft prints but cannot read next to numgen: a
+// listing cannot be loaded with nft -f.
 package nft

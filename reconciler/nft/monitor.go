@@ -30,7 +30,7 @@ type monitor struct {
 
 	mu     sync.Mutex
 	buffer []byte
-	own    uint32                     // netlink port of our own commits
+	own    uint32                     // netlink port of our own commits; 0: none
 	stale  map[reconciler.Family]bool // changed by somebody else
 }
 
@@ -68,6 +68,17 @@ func (m *monitor) ignore(port uint32) error {
 		return fmt.Errorf("nftables events: %w", err)
 	}
 	if err := m.conn.SetBPF(program); err != nil {
+		return fmt.Errorf("nftables events: %w", err)
+	}
+	return nil
+}
+
+// heed ends ignore: somebody else may get the port next.
+func (m *monitor) heed() error {
+	m.mu.Lock()
+	m.own = 0
+	m.mu.Unlock()
+	if err := m.conn.RemoveBPF(); err != nil {
 		return fmt.Errorf("nftables events: %w", err)
 	}
 	return nil
@@ -129,7 +140,7 @@ func (m *monitor) take(b []byte) (news bool) {
 		}
 		kind := binary.NativeEndian.Uint16(b[4:])
 		port := binary.NativeEndian.Uint32(b[12:])
-		if kind != uint16(nftablesType(unix.NFT_MSG_NEWGEN)) && port != m.own {
+		if kind != uint16(nftablesType(unix.NFT_MSG_NEWGEN)) && (port != m.own || port == 0) {
 			body := b[unix.NLMSG_HDRLEN:length]
 			table, _ := find(body[header:], unix.NFTA_TABLE_NAME)
 			if table.text() == tableName {

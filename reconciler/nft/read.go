@@ -75,26 +75,63 @@ func (r *reader) read(ours uint64) (found, error) {
 	if err := r.readTable(); err != nil || !r.found.exists {
 		return r.found, err
 	}
-	names, err := r.readChains()
+	for range readTries {
+		before, err := r.generation()
+		if err != nil {
+			return found{}, err
+		}
+		table := r.found
+		if err := r.readSkeleton(ours); err != nil {
+			return found{}, err
+		}
+		after, err := r.generation()
+		if err != nil {
+			return found{}, err
+		}
+		if before == after {
+			return r.found, r.readAllElements()
+		}
+		r.found = table
+	}
+	return found{}, fmt.Errorf("table %s %s: other tables change faster than it can be read", r.family, tableName)
+}
+
+// readTries bounds how often the skeleton is read again because some table,
+// not necessarily ours, changed: the kernel counts its way through the chains
+// of all tables, and may leave out some when others go.
+const readTries = 20
+
+// generation gives the number of the last change of any table.
+func (r *reader) generation() (n uint32, err error) {
+	for m, err := range request(r.conn, nftablesType(unix.NFT_MSG_GETGEN), 0, unix.AF_UNSPEC) {
+		if err != nil {
+			return 0, fmt.Errorf("nftables generation: %w", err)
+		}
+		id, _ := find(m, unix.NFTA_GEN_ID)
+		n = id.uint32()
+	}
+	return n, nil
+}
+
+// readSkeleton reads everything but elements, and compares it.
+func (r *reader) readSkeleton(ours uint64) error {
+	rules, err := r.readChains()
 	if err != nil {
-		return found{}, err
+		return err
 	}
 	switch {
 	case r.found.version == 0 && r.found.handle == ours:
 		r.found.version = reconciler.SkeletonVersion
 		r.damaged("chain %s is missing", markerName())
-		return r.found, nil
+		return nil
 	case r.found.version != reconciler.SkeletonVersion:
 		r.found.damage = "" // it is judged by rules of its own
-		return r.found, nil
+		return nil
 	}
-	if err := r.readRules(names); err != nil {
-		return found{}, err
+	if err := r.readRules(rules); err != nil {
+		return err
 	}
-	if err := r.readSets(); err != nil {
-		return found{}, err
-	}
-	return r.found, nil
+	return r.readSets()
 }
 
 func (r *reader) readTable() error {
@@ -123,8 +160,7 @@ func (r *reader) readTable() error {
 	return nil
 }
 
-// readSets checks that the sets are those of the skeleton and reads their
-// elements.
+// readSets checks that the sets are those of the skeleton.
 func (r *reader) readSets() error {
 	seen := map[reconciler.SetName]bool{}
 	known := index()
@@ -146,12 +182,6 @@ func (r *reader) readSets() error {
 	for _, l := range layouts() {
 		if !seen[l.name] {
 			r.damaged("set %s is missing", l.name)
-		}
-		if r.found.damage != "" {
-			return nil
-		}
-		if err := r.readElements(l); err != nil {
-			return fmt.Errorf("set %s of table %s %s: %w", l.name, r.family, tableName, err)
 		}
 	}
 	return nil
@@ -195,6 +225,19 @@ func (l layout) describes(f reconciler.Family, m []byte) bool {
 	}
 	return flags == wantFlags && keyType == want.KeyType.GetNFTMagic() && keyLength == want.KeyType.Bytes &&
 		dataType == wantData && dataLength == want.DataType.Bytes
+}
+
+// readAllElements reads the elements of a table that is sound.
+func (r *reader) readAllElements() error {
+	for _, l := range layouts() {
+		if r.found.version != reconciler.SkeletonVersion || r.found.damage != "" {
+			return nil
+		}
+		if err := r.readElements(l); err != nil {
+			return fmt.Errorf("set %s of table %s %s: %w", l.name, r.family, tableName, err)
+		}
+	}
+	return nil
 }
 
 func (r *reader) readElements(l layout) error {

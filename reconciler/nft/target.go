@@ -42,6 +42,7 @@ type Target struct {
 	touched touched                                // by plans since connections were last looked through
 	tables  map[reconciler.Family]reconciler.Table // the tables that are ours, as seen
 	handles map[reconciler.Family]uint64           // the kernel's numbers of them
+	chains  map[reconciler.Chain]bool              // that are in them, as seen
 }
 
 var _ reconciler.Target = (*Target)(nil)
@@ -52,6 +53,7 @@ func New(o Options) (*Target, error) {
 		netns: o.NetNS, log: o.Log, changes: make(chan struct{}, 1),
 		tables:  map[reconciler.Family]reconciler.Table{},
 		handles: map[reconciler.Family]uint64{},
+		chains:  map[reconciler.Chain]bool{},
 	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
@@ -100,7 +102,7 @@ func (t *Target) disconnect() error {
 	}
 	conn := t.conn
 	t.conn = nil
-	return conn.CloseLasting()
+	return errors.Join(t.monitor.heed(), conn.CloseLasting())
 }
 
 // Kinds implements reconciler.Observer.

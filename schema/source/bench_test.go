@@ -8,9 +8,8 @@ import (
 // BenchmarkOneOfTenThousand is a round after one of 10,000 files changed.
 func BenchmarkOneOfTenThousand(b *testing.B) {
 	root := b.TempDir()
-	t := &testing.T{}
 	for i := range 10_000 {
-		write(t, "kind: Service\n", root, fmt.Sprintf("ns%02d/%04d.yaml", i%100, i))
+		write(b, "kind: Service\n", root, fmt.Sprintf("ns%02d/%04d.yaml", i%100, i))
 	}
 	r := newReader()
 	if _, _, err := r.snapshot(root); err != nil {
@@ -21,7 +20,7 @@ func BenchmarkOneOfTenThousand(b *testing.B) {
 		r.cache[path] = c
 	}
 	for i := 0; b.Loop(); i++ {
-		write(t, fmt.Sprintf("kind: Pod # %d\n", i), root, "ns00/0000.yaml")
+		write(b, fmt.Sprintf("kind: Pod # %d\n", i), root, "ns00/0000.yaml")
 		if _, _, err := r.snapshot(root); err != nil {
 			b.Fatal(err)
 		}

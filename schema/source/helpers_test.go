@@ -19,14 +19,14 @@ const testQuiet = 150 * time.Millisecond
 const deadline = 30 * time.Second
 
 // write writes a file, and the folders that it needs.
-func write(t *testing.T, content string, elem ...string) {
+func write(t testing.TB, content string, elem ...string) {
 	t.Helper()
 	name := filepath.Join(elem...)
 	must(t, os.MkdirAll(filepath.Dir(name), 0o755))
 	must(t, os.WriteFile(name, []byte(content), 0o644))
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,9 @@ type interest struct {
 	id    id
 	all   bool              // the folder belongs to the tree
 	names map[string]effect // other names, with what an event of them means
+	// required: without a watch changes would be missed. Not so above folders
+	// that are hardly ever renamed; some cannot be watched by a plain user.
+	required bool
 }
 
 // lookAt resolves the root and walks it. What is wrong is in the result's
@@ -91,25 +94,27 @@ func rootError(root string, lookups []lookup, err error) error {
 // follow asks for watches on every name that was looked up.
 func (l *look) follow(lookups []lookup) {
 	for _, step := range lookups {
-		l.watchName(step.dir, step.dirID, step.name, moved)
+		plain := step.stamp.mode.IsDir()
+		l.watchName(step.dir, step.dirID, step.name, moved, !plain)
 	}
 }
 
 // watchName asks for events of one name in a folder.
-func (l *look) watchName(dir string, dirID id, name string, means effect) {
+func (l *look) watchName(dir string, dirID id, name string, means effect, required bool) {
 	in := l.watch[dir]
 	in.id = dirID
 	if in.names == nil {
 		in.names = make(map[string]effect)
 	}
 	in.names[name] = means
+	in.required = in.required || required
 	l.watch[dir] = in
 }
 
 // watchAll asks for all events of a folder.
 func (l *look) watchAll(dir string, dirID id) {
 	in := l.watch[dir]
-	in.id, in.all = dirID, true
+	in.id, in.all, in.required = dirID, true, true
 	l.watch[dir] = in
 }
 

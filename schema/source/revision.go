@@ -78,7 +78,7 @@ func findGit(l *look) head {
 		}
 		if info, err := os.Lstat(gitDir); err == nil {
 			for _, name := range []string{"HEAD", "index"} {
-				l.watchName(gitDir, stampOf(info).id, name, dirty)
+				l.watchName(gitDir, stampOf(info).id, name, dirty, false)
 			}
 		}
 		return readHead(gitDir)

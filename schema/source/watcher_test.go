@@ -45,6 +45,11 @@ func TestStates(t *testing.T) {
 	write(t, "a: 1\n", root, "a.yaml")
 	holds(t, w, v1)
 
+	must(t, os.Rename(filepath.Dir(root), filepath.Join(dir, "away")))
+	inState(t, w, StateMissing, "does not exist", v1)
+	must(t, os.Rename(filepath.Join(dir, "away"), filepath.Dir(root)))
+	holds(t, w, v1)
+
 	must(t, os.Remove(filepath.Join(root, "a.yaml")))
 	inState(t, w, StateEmpty, "no *.yaml", v1)
 	must(t, os.RemoveAll(root))
@@ -194,6 +199,36 @@ func TestNothingNewIsNotTold(t *testing.T) {
 		}
 	default:
 	}
+}
+
+// TestFolderThatCannotBeWatched: a folder above the root that may be passed
+// and not listed is no reason to poll; one that holds a link is.
+func TestFolderThatCannotBeWatched(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, "a: 1\n", dir, "plain/config/a.yaml")
+	must(t, os.Symlink("plain/config", filepath.Join(dir, "link")))
+	for root, polling := range map[string]bool{"plain/config": false, "link": true} {
+		w := follow(t, Options{Root: filepath.Join(dir, root)}, func(w *Watcher) {
+			w.open = func() (notifier, error) { return shut{newDeaf(nil), dir}, nil }
+		})
+		if s := holds(t, w, files{"a.yaml": "a: 1\n"}); s.Polling != polling {
+			t.Errorf("%s: polling %v %q, want %v", root, s.Polling, s.PollReason, polling)
+		}
+	}
+}
+
+// shut is a notifier that may not watch one folder.
+type shut struct {
+	deaf
+	dir string
+}
+
+func (s shut) Add(dir string) error {
+	if dir == s.dir {
+		return syscall.EACCES
+	}
+	return nil
 }
 
 // TestNewCommitOfTheSameTree makes sure that the revision is followed also

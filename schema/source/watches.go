@@ -61,7 +61,7 @@ func (w *watches) sync(want map[string]interest, renew bool) (added bool, err er
 			added = true // vanished meanwhile
 			continue
 		}
-		if err != nil {
+		if err != nil && (in.required || !errors.Is(err, fs.ErrPermission)) {
 			return added, err
 		}
 		w.have[dir] = in.id

@@ -120,7 +120,7 @@ type Claim struct {
 // Peer is another node as this one sees it.
 type Peer struct {
 	Name      string         `json:"name"`
-	State     string         `json:"state"` // alive, failed
+	State     string         `json:"state"` // alive, failed; unknown until gossip is joined
 	Address   string         `json:"address"`
 	Subnets   []netip.Prefix `json:"subnets"`
 	Backend   string         `json:"backend"`

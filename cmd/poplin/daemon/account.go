@@ -62,7 +62,7 @@ func (a *account) done(r reconciler.Round) string {
 		a.settled = a.facts.revision.Digest
 	}
 	for _, op := range r.Plan {
-		if op.Cause == reconciler.CauseDrift {
+		if op.Cause == reconciler.CauseDrift && r.Err == nil {
 			a.drift++
 			a.lastDrift = &api.Drift{What: op.Object().String(), At: r.Started}
 		}

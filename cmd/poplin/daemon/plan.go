@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"time"
@@ -154,7 +155,7 @@ type local struct {
 // readLocal reads the host. It changes nothing.
 func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	var l local
-	docs, err := newDocuments(o.Log, o.StateDir)
+	docs, err := newDocuments(slog.New(slog.DiscardHandler), o.StateDir)
 	if err != nil {
 		return l, err
 	}
@@ -222,12 +223,15 @@ func PlanLocal(ctx context.Context, o Options, dir string) (api.Plan, error) {
 		before, from = withoutTunnel(reach(f, compiler).State), l.last.ID
 	}
 	g := reach(l.facts, compiler)
+	tunnelled := hasTunnel(g.State)
 	g.State = withoutTunnel(g.State)
 	ops := reconciler.Diff(l.seen.State, g.State)
 	ops = reconciler.Attribute(ops, before, g.State, reconciler.CauseConfig, first)
 	plan := planOf(l.facts, g, ops, l.seen, l.took)
 	plan.From = from
-	plan.Notes = append(plan.Notes, tunnelNote)
+	if tunnelled {
+		plan.Notes = append(plan.Notes, tunnelNote)
+	}
 	return plan, nil
 }
 
@@ -260,7 +264,7 @@ func PlanOffline(state api.State, dir, node string) (api.Plan, error) {
 		addresses: state.PodAddresses, observed: state.Observed, gossip: true,
 	}
 	g := reach(f, compile.New())
-	if !observesTunnel(state.Desired) {
+	if !hasTunnel(state.Desired) {
 		g.State = withoutTunnel(g.State)
 	}
 	ops := reconciler.Attribute(reconciler.Diff(state.Observed, g.State), state.Desired, g.State, reconciler.CauseConfig, false)
@@ -286,7 +290,7 @@ func withoutTunnel(s reconciler.State) reconciler.State {
 	return s.Only(func(o reconciler.Object) bool { return !isTunnel(o) })
 }
 
-func observesTunnel(s reconciler.State) bool {
+func hasTunnel(s reconciler.State) bool {
 	for g := range s.Groups() {
 		if slices.ContainsFunc(g.Objects, isTunnel) {
 			return true

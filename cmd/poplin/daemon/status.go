@@ -118,6 +118,9 @@ func fillMembers(s *api.Status, a accountState) {
 			}
 		}
 		fillPeer(&out, members.Peer(p.Name))
+		if !members.Joined && out.Seen == nil && !out.External {
+			out.State = "unknown"
+		}
 		s.Peers = append(s.Peers, out)
 	}
 }
