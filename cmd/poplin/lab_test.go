@@ -35,12 +35,18 @@ const (
 //	                               (does not match), within five times FIGURE,
 //	                               a duration; prints the time that it took
 //
-// In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
+// and the condition root. In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
 func TestLab(t *testing.T) {
 	needNamespaces(t)
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/lab",
 		Setup: setUpLab,
+		Condition: func(condition string) (bool, error) {
+			if condition != "root" {
+				return false, fmt.Errorf("unknown condition %q", condition)
+			}
+			return os.Geteuid() == 0, nil
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"lab":        labCommand,
 			"code":       codeCommand,
