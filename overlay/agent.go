@@ -74,6 +74,9 @@ type Timing struct {
 	GiveUp     time.Duration // without any answer gossip is given up on for now; 10 s
 	Rejoin     time.Duration // between attempts to reach an absent node; 2 s
 	StopGrace  time.Duration // how long a stopping peer counts as alive; 60 s
+	// TCPOnly is how long an alive peer may leave probes over UDP unanswered,
+	// plus a fifth for each member, since these are probed in turn; 10 s.
+	TCPOnly time.Duration
 }
 
 func (t Timing) withDefaults(profile string) Timing {
@@ -92,7 +95,14 @@ func (t Timing) withDefaults(profile string) Timing {
 	set(&t.GiveUp, 10*time.Second)
 	set(&t.Rejoin, 2*time.Second)
 	set(&t.StopGrace, time.Minute)
+	set(&t.TCPOnly, 10*time.Second)
 	return t
+}
+
+// tcpOnly gives how long a peer of a cluster of so many may not answer over
+// UDP.
+func (t Timing) tcpOnly(members int) time.Duration {
+	return t.TCPOnly + time.Duration(members)*t.TCPOnly/5
 }
 
 // Agent is this node's end of gossip.
@@ -232,13 +242,16 @@ func (a *Agent) Rebind(bind netip.AddrPort, encrypted bool, profile string) {
 // known now; the owner, if it is alive, may claim again. It returns when
 // that is on disk. Without such a claim it is an error.
 func (a *Agent) Release(what string) error {
+	if !a.running.Load() {
+		return fmt.Errorf("release %s: gossip is not running", what)
+	}
 	reply := make(chan error, 1)
 	a.inbox.put(evRelease{what, reply})
 	select {
 	case err := <-reply:
 		return err
 	case <-time.After(releasePatience):
-		return fmt.Errorf("release %s: gossip is not running", what)
+		return fmt.Errorf("release %s: no answer within %v", what, releasePatience)
 	}
 }
 

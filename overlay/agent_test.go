@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"context"
 	"encoding/base64"
 	"flag"
 	"fmt"
@@ -99,9 +100,7 @@ func TestPartitionAndRestart(t *testing.T) {
 	before, owners := c.claims(), c.distinct()
 
 	c.fabric.split(map[netip.Addr]int{nodeAddr(4): 1})
-	c.wait("node-4 is failed", func() bool {
-		return c.state("node-1", "node-4") == PeerFailed && c.state("node-4", "node-1") == PeerFailed
-	})
+	c.wait("node-4 is failed", func() bool { return c.state("node-1", "node-4") == PeerFailed })
 	if got := c.nodes["node-1"].Snapshot().Owners; !slices.Equal(got, owners) {
 		t.Errorf("owners while node-4 is cut off: %v, want %v", got, owners)
 	}
@@ -508,6 +507,65 @@ func TestManyPods(t *testing.T) {
 	n.Pods[77].Ready = true
 	c.nodes["node-2"].Announce(n)
 	c.wait("one is ready", func() bool { return pods("node-1", 1)() && pods("node-3", 1)() })
+}
+
+// UDP is blocked between the nodes: everything still works, and it is said.
+func TestStreamsOnly(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	c.fabric.noUDP = true
+	c.change = func(o *Options) { o.Timing.TCPOnly = 300 * time.Millisecond }
+	c.startAll(3)
+	c.wait("three nodes settle", c.settled(1))
+	c.wait("it is reported", func() bool {
+		s := c.nodes["node-1"].Snapshot()
+		return s.Peer("node-2").TCPOnly && s.Peer("node-3").TCPOnly && strings.Contains(fmt.Sprint(s.Problems), "node-2 answers over TCP only")
+	})
+	c.distinct()
+}
+
+// Documents, key and peer arrive later, in any order, and lead to one end.
+func TestStartedWithNothing(t *testing.T) {
+	t.Parallel()
+	orders := [][]string{{"documents", "key", "peer"}, {"documents", "peer", "key"}, {"key", "documents", "peer"}, {"key", "peer", "documents"}, {"peer", "documents", "key"}, {"peer", "key", "documents"}}
+	for _, order := range orders {
+		t.Run(strings.Join(order, " "), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t, 2)
+			path := func(name string) string { return filepath.Join(c.dir, name+".key") }
+			c.change = func(o *Options) { o.Encrypted, o.KeyFile = true, path(o.Node) }
+			writeKeys(t, path("node-2"), 1)
+			full := c.settings
+			c.settings = Settings{}
+			a, err := Open(c.options(1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(context.Background())
+			r := &running{a, cancel, make(chan struct{})}
+			c.nodes["node-1"] = r
+			go func() {
+				defer close(r.done)
+				r.Run(ctx)
+			}()
+			c.settings = full
+			for _, arrives := range order {
+				if s := r.Snapshot(); s.Waiting == "" || len(s.Claims) != 0 {
+					t.Errorf("before %s: waits for %q, claims %v", arrives, s.Waiting, s.Claims)
+				}
+				switch arrives {
+				case "documents":
+					r.Configure(full)
+					r.Announce(Announcement{Underlay: []netip.Addr{nodeAddr(1)}})
+				case "key":
+					writeKeys(t, path("node-1"), 1)
+				case "peer":
+					c.start(2)
+				}
+			}
+			c.wait("two nodes settle", c.settled(1))
+		})
+	}
 }
 
 func TestRealNetworkAndRebind(t *testing.T) {

@@ -78,6 +78,8 @@ type core struct {
 	ready     time.Time            // since when nothing but quiet is missing for a claim
 	opened    bool                 // see open
 
+	deaf map[string]bool // alive peers that UDP does not reach
+
 	proposal uint64               // version that announced the newest proposal
 	answered map[string]uint64    // version that a peer has answered
 	asked    map[string]time.Time // when a peer was asked last
@@ -97,7 +99,7 @@ func newCore(o Options, d disk) *core {
 		identity: d.identity, generation: d.generation,
 		ledger: newLedger(), gaps: map[recordKey]time.Time{},
 		departed: map[string]bool{}, members: map[string]*member{}, wasFailed: map[string]bool{},
-		heardOf: d.ledger.Peers, conflicts: map[string]conflict{},
+		heardOf: d.ledger.Peers, conflicts: map[string]conflict{}, deaf: map[string]bool{},
 		dialed: map[netip.AddrPort]bool{}, awaiting: map[string]time.Time{},
 		answered: map[string]uint64{}, asked: map[string]time.Time{}, roster: d.ledger.Roster,
 		network: evNetwork{waiting: "gossip has not started"},
@@ -214,6 +216,7 @@ func (c *core) settle() time.Duration {
 		c.gaveUp = true
 	}
 	c.downStale(now)
+	c.findDeaf(now)
 	c.expire(now)
 	c.stepClaims(now)
 	c.publish(now)

@@ -133,12 +133,6 @@ func (p *pings) heard(name string, generation, version uint64) bool {
 	return before.generation != generation || before.version != version
 }
 
-func (p *pings) recent(name string) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return time.Since(p.last[name].at) < tcpOnlyAfter(len(p.last))
-}
-
 // when gives when a node answered last; zero: never.
 func (p *pings) when(name string) time.Time {
 	p.mu.Lock()

@@ -14,12 +14,13 @@ import (
 // fabric is an in-memory network between transports:
 //
 //	node-1 ──┐
-//	node-2 ──┼── fabric     cut(a): nothing from or to a passes;
-//	node-3 ──┘              split(groups): only within a group
+//	node-2 ──┼── fabric     split(groups): only within a group;
+//	node-3 ──┘              noUDP: streams only
 type fabric struct {
 	mu     sync.Mutex
 	nodes  map[netip.AddrPort]*wire
 	groups map[netip.Addr]int
+	noUDP  bool
 }
 
 func newFabric() *fabric {
@@ -75,7 +76,7 @@ func (w *wire) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 func (w *wire) WriteTo(b []byte, to string) (time.Time, error) {
 	now := time.Now()
 	other, passes := w.fabric.reach(w.addr.Addr(), to)
-	if other == nil || !passes {
+	if other == nil || !passes || w.fabric.noUDP {
 		return now, nil // as UDP: gone
 	}
 	packet := &memberlist.Packet{Buf: append([]byte(nil), b...), From: net.UDPAddrFromAddrPort(w.addr), Timestamp: now}

@@ -255,7 +255,7 @@ func (c *core) onWhole(w whole, now time.Time) {
 			c.keep(next, now)
 		}
 	}
-	if _, asked := c.awaiting[w.From]; asked && !w.More {
+	if _, asked := c.awaiting[w.From]; asked && !w.More && !w.Push {
 		delete(c.awaiting, w.From)
 		c.exchangedWith(w.From)
 	}

@@ -70,10 +70,11 @@ type world struct {
 	released []released
 	settings Settings
 	serial   int
+	reached  map[string]int // how often something interesting happened
 }
 
 func newWorld(seed uint64, by order) *world {
-	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), order: by, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), order: by, reached: map[string]int{}, now: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
 	w.settings = Settings{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/22")}, SubnetLengthIPv4: 24, NeedsClaim: true}
 	if w.rng.IntN(4) == 0 {
 		w.settings.SubnetLengthIPv4 = 25
@@ -142,13 +143,34 @@ func (w *world) step(n *modelNode) {
 		}
 	}
 	f.open = len(f.alive) > 0 && !twin
+	before := slices.Clone(n.claimer.claims)
 	if !n.claimer.step(f, &n.clock) {
 		return
 	}
+	w.note(n, before)
 	n.disk.claims, n.disk.replaces, n.disk.birth = slices.Clone(n.claimer.claims), n.claimer.replaces, n.claimer.birth
 	w.publish(n)
 	if n.claimer.proposed.Equal(f.now) {
 		n.proposal = n.version
+	}
+}
+
+// note counts what a step led to.
+func (w *world) note(n *modelNode, before []ClaimStatus) {
+	for _, own := range n.claimer.claims {
+		w.reached[string(own.Stage)]++
+		if own.Stage == Confirmed && w.rng.IntN(2) == 0 {
+			n.pods[own.Prefix] = true
+		}
+	}
+	if len(n.claimer.claims) < len(before) {
+		w.reached["dropped"]++
+	}
+	if len(n.claimer.replaces) > 0 {
+		w.reached["took over"]++
+	}
+	if len(n.ledger.winners(nil, w.order)) < len(n.ledger.standing()) {
+		w.reached["contested"]++
 	}
 }
 
@@ -243,11 +265,11 @@ func (w *world) clone(n *modelNode) {
 func (w *world) happen() error {
 	a, b := w.nodes[w.rng.IntN(len(w.nodes))], w.nodes[w.rng.IntN(len(w.nodes))]
 	switch k := w.rng.IntN(100); {
-	case k < 25:
+	case k < 30:
 		if a.up {
 			w.step(a)
 		}
-	case k < 45:
+	case k < 48:
 		if w.heard(a, b) {
 			return w.exchange(a, b)
 		}
@@ -260,11 +282,11 @@ func (w *world) happen() error {
 		w.deliver()
 	case k < 82:
 		w.now = w.now.Add(time.Duration(w.rng.Int64N(5)) * time.Second)
-	case k < 86:
+	case k < 85:
 		for _, n := range w.nodes {
 			n.group = w.rng.IntN(2)
 		}
-	case k < 89:
+	case k < 88:
 		for _, n := range w.nodes {
 			n.group = 0
 		}
@@ -288,11 +310,11 @@ func (w *world) happen() error {
 
 // restart stops a node, or starts it again: from its disk, or with a new one.
 func (w *world) restart(n *modelNode) {
-	if n.up {
-		n.up = false
-		return
+	n.up = !n.up
+	if !n.up && w.rng.IntN(2) == 0 {
+		return // for a while
 	}
-	if w.rng.IntN(4) == 0 {
+	if w.rng.IntN(3) == 0 {
 		n.disk = modelDisk{id: w.id(), ledger: newLedger()}
 	}
 	w.boot(n)
@@ -316,7 +338,7 @@ func (w *world) deliver() {
 
 // run lets things happen, then heals everything and checks the end.
 func (w *world) run() error {
-	for range 40 {
+	for range 80 {
 		if err := w.happen(); err != nil {
 			return err
 		}
@@ -368,6 +390,27 @@ func TestModel(t *testing.T) {
 			t.Fatalf("schedule %d: %v", seed, err)
 		}
 	}
+}
+
+// A model in which nothing happens proves nothing.
+func TestModelReachesEverything(t *testing.T) {
+	reached := map[string]int{}
+	for seed := range uint64(500) {
+		w := newWorld(seed, byEpoch)
+		if err := w.run(); err != nil {
+			t.Fatalf("schedule %d: %v", seed, err)
+		}
+		for what, n := range w.reached {
+			reached[what] += n
+		}
+		reached["released"] += len(w.released)
+	}
+	for _, what := range []string{string(Proposed), string(Confirmed), string(Lost), "dropped", "took over", "contested", "released"} {
+		if reached[what] < 10 {
+			t.Errorf("%s: %d times in 500 schedules", what, reached[what])
+		}
+	}
+	t.Log(reached)
 }
 
 // Without the tie-break the properties do not hold, so the model is able to

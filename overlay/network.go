@@ -160,7 +160,9 @@ func (n *network) flush(limit time.Duration) {
 	}
 }
 
-func (n *network) answersUDP(name string) bool { return n.pings.recent(name) }
+func (n *network) answersUDP(name string) bool {
+	return time.Since(n.pings.when(name)) < n.options.Timing.tcpOnly(int(n.members.Load()))
+}
 
 // retry is how long a failed start waits for the next try.
 const retry = 2 * time.Second

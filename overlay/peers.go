@@ -9,12 +9,6 @@ import (
 	"time"
 )
 
-// tcpOnlyAfter is how long a peer is alive without an answer over UDP before
-// that is reported; a node of many takes longer to be probed.
-func tcpOnlyAfter(members int) time.Duration {
-	return 10*time.Second + time.Duration(members)*2*time.Second
-}
-
 // peerNames gives the names of the other nodes that are not gone.
 func (c *core) peerNames() map[string]bool {
 	names := map[string]bool{}
@@ -90,9 +84,9 @@ func (c *core) peer(name string, now time.Time) Peer {
 	}
 	if m := c.members[name]; m != nil {
 		p.LastSeen = m.heard
-		p.TCPOnly = m.up && now.Sub(m.since) > tcpOnlyAfter(len(c.members)) && !c.out.answersUDP(name)
-		if m.up && p.TCPOnly {
-			p.LastSeen = now
+		p.TCPOnly = c.deaf[name]
+		if p.TCPOnly {
+			p.LastSeen = now // memberlist probes it over TCP, and does not say when
 		}
 	}
 	return p

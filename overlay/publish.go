@@ -53,7 +53,30 @@ func (c *core) publish(now time.Time) {
 		return
 	}
 	for _, d := range steps {
-		c.out.gossip(encode(kindDelta, d))
+		message := encode(kindDelta, d)
+		c.out.gossip(message)
+		for name := range c.deaf {
+			c.out.send(name, c.members[name].addr, message)
+		}
+	}
+}
+
+// findDeaf notices peers that UDP does not reach. They get this node's
+// record over a stream, and from now on each change of it.
+func (c *core) findDeaf(now time.Time) {
+	for name, m := range c.members {
+		deaf := m.up && now.Sub(m.since) > c.timing.tcpOnly(len(c.members)) && !c.out.answersUDP(name)
+		if deaf == c.deaf[name] {
+			continue
+		}
+		delete(c.deaf, name)
+		if deaf {
+			c.deaf[name] = true
+			c.log.Warn("peer answers over TCP only", "node", name, "address", m.addr.String())
+			if c.self.Version > 0 {
+				c.out.send(name, m.addr, encode(kindWhole, whole{From: c.node, Records: []Record{c.self}, Push: true}))
+			}
+		}
 	}
 }
 

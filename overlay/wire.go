@@ -54,11 +54,13 @@ type want struct {
 	Nodes []string `json:"n"`
 }
 
-// whole carries records; More follow in further messages.
+// whole carries records; More follow in further messages. Push says that
+// nobody asked.
 type whole struct {
 	From    string   `json:"f"`
 	Records []Record `json:"r"`
 	More    bool     `json:"m,omitempty"`
+	Push    bool     `json:"p,omitempty"`
 }
 
 // check carries the sender's head and asks for an answer.

@@ -154,8 +154,9 @@ func (e *Engine) targetOf(op Op) Target {
 }
 
 // withhold leaves out what must not be done before desired is complete:
-// deletions (but those of a replacement), and changes of where services go. Additions and repairs of
-// links stay, so that a rebooted host gets its network back at once.
+// deletions (but those of a replacement), and changes of where services go.
+// Additions and repairs stay, so that a rebooted host gets its network back
+// at once.
 func withhold(plan Plan, complete bool) (Plan, int) {
 	if complete {
 		return plan, 0
@@ -163,7 +164,7 @@ func withhold(plan Plan, complete bool) (Plan, int) {
 	kept := make(Plan, 0, len(plan))
 	for i, op := range plan {
 		replaced := op.Verb == Delete && i+1 < len(plan) && plan[i+1].Verb == Add && plan[i+1].After.Key() == op.Before.Key()
-		if op.Verb == Add || replaced || op.Verb == Change && op.Object().Kind() < KindTable {
+		if op.Verb == Add || replaced || op.Verb == Change && op.Object().Kind() <= KindTable {
 			kept = append(kept, op)
 		}
 	}

@@ -33,6 +33,11 @@ func Allocate(files []File, subnets bool) (*Allocation, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.Allocate(files, subnets)
+}
+
+// Allocate is the function of that name, for those who have a Parser.
+func (p *Parser) Allocate(files []File, subnets bool) (*Allocation, error) {
 	t := p.tree(files, func(t *tree) { t.allocating = true })
 	if t.diagnostics.Errors() > 0 {
 		return nil, &InvalidError{t.diagnostics.sorted()}

@@ -25,7 +25,11 @@ func readJSON(content []byte) (documents []*node, errs []syntaxError) {
 			return documents, r.errs
 		}
 		if err != nil {
-			return documents, append(r.errs, syntaxError{position{r.line, r.column, 1}, explainJSON(err)})
+			at := position{r.line, r.column, 1}
+			if last := lastText(content); at.line > last.line {
+				at = last
+			}
+			return documents, append(r.errs, syntaxError{at, explainJSON(err)})
 		}
 		if n.kind != kindNull {
 			n.damaged = len(r.errs) > before

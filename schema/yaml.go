@@ -75,6 +75,8 @@ func checkText(content []byte) *syntaxError {
 			return &syntaxError{position{line, column, 1}, "the text is not UTF-8"}
 		case r < ' ' && r != '\n' && r != '\t' && r != '\r', r == 0x7f:
 			return &syntaxError{position{line, column, 1}, fmt.Sprintf("control character %#02x", r)}
+		case r == '\r' && (i+1 == len(content) || content[i+1] != '\n'), r == 0x85, r == 0x2028, r == 0x2029:
+			return &syntaxError{position{line, column, 1}, fmt.Sprintf("character %U ends a line to some readers and not to others", r)}
 		}
 		column++
 		if r == '\n' {
@@ -93,9 +95,12 @@ func explainSyntax(content []byte, err error) syntaxError {
 		return syntaxError{position{}, err.Error()}
 	}
 	at := position{load.Mark.Line, max(load.Mark.Column, 1), 1}
-	if context := load.ContextMark; context.Line > 0 && sourceLine(content, at.line) == "" {
+	if last := lastText(content); at.line > last.line {
 		// The end of the file says less than where the unfinished thing starts.
-		at = position{context.Line, max(context.Column, 1), 1}
+		at = last
+		if context := load.ContextMark; context.Line > 0 && context.Line <= last.line {
+			at = position{context.Line, max(context.Column, 1), 1}
+		}
 	}
 	if at.line > 0 {
 		text := sourceLine(content, at.line)
@@ -112,6 +117,13 @@ func explainSyntax(content []byte, err error) syntaxError {
 		}
 	}
 	return syntaxError{at, message}
+}
+
+// lastText is the place behind the last character that is no space.
+func lastText(content []byte) position {
+	text := bytes.TrimRight(content, " \t\r\n")
+	line := bytes.LastIndexByte(text, '\n') + 1
+	return position{1 + bytes.Count(text, []byte("\n")), 1 + utf8.RuneCount(text[line:]), 1}
 }
 
 // yamlReader converts the library's nodes to ours and collects what is

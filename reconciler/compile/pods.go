@@ -51,6 +51,7 @@ func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconcil
 			Netns: netns, Name: podLink, Type: reconciler.LinkVeth, Alias: alias,
 			MAC: deriveMAC(cluster, "pod", p.Meta.Name.String()), MTU: mtu,
 		})
+	g.Objects = append(g.Objects, b.noRedirects(netns)...)
 	for _, name := range slices.Sorted(maps.Keys(p.Sysctls)) {
 		g.Objects = append(g.Objects, reconciler.Sysctl{Netns: netns, Name: name, Value: p.Sysctls[name]})
 	}
@@ -65,6 +66,30 @@ func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconcil
 			reconciler.Route{Netns: netns, Destination: defaultRoute(ip), Gateway: gateway, Link: podLink})
 	}
 	return g
+}
+
+// noRedirects has a pod ignore ICMP redirects: its node forwards packets out
+// of the link on which they came (to a service, or to another pod of the
+// bridge), and a redirect would take it out of that way. For IPv4 the kernel
+// accepts them if either setting is on (ip-sysctl: accept_redirects).
+func (b *builder) noRedirects(netns string) []reconciler.Object {
+	var out []reconciler.Object
+	add := func(family, link string) {
+		s := linkSysctl(link, family, "accept_redirects", "0")
+		s.Netns = netns
+		if link == "all" {
+			s.Link = ""
+		}
+		out = append(out, s)
+	}
+	if b.has(reconciler.IPv4) {
+		add("ipv4", "all")
+		add("ipv4", podLink)
+	}
+	if b.has(reconciler.IPv6) {
+		add("ipv6", podLink)
+	}
+	return out
 }
 
 func defaultRoute(ip netip.Addr) netip.Prefix {

@@ -94,7 +94,7 @@ func request(conn *netlink.Conn, kind netlink.HeaderType, flags netlink.HeaderFl
 	}
 }
 
-// nftables gives the netlink type of an nf_tables message.
+// nftablesType gives the netlink type of an nf_tables message.
 func nftablesType(message int) netlink.HeaderType {
 	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message)
 }

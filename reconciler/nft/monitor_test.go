@@ -136,3 +136,36 @@ func TestErrorsThatMayMeanARace(t *testing.T) {
 		t.Error("wrong")
 	}
 }
+
+// The kernel counts its way through the chains of all tables and leaves some
+// out when tables before ours go meanwhile.
+func TestReadingWhileForeignTablesComeAndGo(t *testing.T) {
+	n := newNetns(t)
+	script := `for i in $(seq 40); do echo "add table ip t$i"; for k in $(seq 20); do echo "add chain ip t$i c$k"; done; done > $D/add
+for i in $(seq 40); do echo "delete table ip t$i"; done > $D/delete`
+	prefix := "D=" + t.TempDir() + "; "
+	n.run(prefix + script + "; nft -f $D/add")
+	x := target(t, n)
+	want := web()
+	reach(t, x, want)
+	done := make(chan error, 1)
+	go func() {
+		_, err := n.try(prefix + "for i in $(seq 15); do nft -f $D/delete; nft -f $D/add; done")
+		done <- err
+	}()
+	for reads := 0; ; reads++ {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%d reads", reads)
+			return
+		default:
+		}
+		x.monitor.forget()
+		if plan := reconciler.Diff(observe(t, x).State, want); len(plan) > 0 {
+			t.Fatalf("after %d reads there seems to be a need to %s", reads, plan[0])
+		}
+	}
+}

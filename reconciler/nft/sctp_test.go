@@ -61,7 +61,7 @@ func TestSCTP(t *testing.T) {
 		if err := listener.SetReadDeadline(time.Now().Add(5 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		n, err := listener.Read(b)
+		n, _, err := listener.ReadFrom(b)
 		if err != nil || n < 12 || binary.BigEndian.Uint16(b[2:]) != 8080 {
 			t.Errorf("to %s: %x, %v", way.to, b[:n], err)
 		}

@@ -73,21 +73,17 @@ func (d *documents) restore() {
 }
 
 // offer takes what the source found, and reports whether anything that a
-// round depends on changed.
+// round depends on changed. One goroutine calls it.
 func (d *documents) offer(s source.Snapshot) bool {
+	tree := s.Tree
+	known, changed := d.recognise(s)
+	if known {
+		return changed
+	}
+	// Parsing a large tree takes seconds, in which status must answer.
+	config, diagnostics := d.parser.Parse(tree.Files)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.source = s
-	tree := s.Tree
-	switch {
-	case tree.Digest == "":
-		return false
-	case d.current != nil && d.current.Digest == tree.Digest:
-		return d.relabel(tree)
-	case d.held != nil && d.held.next.Digest == tree.Digest:
-		return false
-	}
-	config, diagnostics := d.parser.Parse(tree.Files)
 	if config != nil && d.current != nil {
 		diagnostics = append(diagnostics, otherCluster(d.current.Config, config)...)
 	}
@@ -106,6 +102,24 @@ func (d *documents) offer(s source.Snapshot) bool {
 	return true
 }
 
+// recognise handles a tree that was seen before, or none.
+func (d *documents) recognise(s source.Snapshot) (known, changed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.source = s
+	switch digest := s.Tree.Digest; {
+	case digest == "":
+		return true, false
+	case d.current != nil && d.current.Digest == digest:
+		return true, d.relabel(s.Tree)
+	case d.held != nil && d.held.next.Digest == digest:
+		return true, false
+	case d.rejected != nil && d.refused == digest:
+		return true, false
+	}
+	return false, false
+}
+
 // relabel handles a tree whose content is the one that is followed already:
 // another commit of it, or the way back from a bad one.
 func (d *documents) relabel(tree source.Tree) bool {
@@ -121,9 +135,6 @@ func (d *documents) relabel(tree source.Tree) bool {
 }
 
 func (d *documents) reject(tree source.Tree, diagnostics schema.Diagnostics) bool {
-	if d.rejected != nil && d.refused == tree.Digest {
-		return false
-	}
 	d.refused = tree.Digest
 	d.rejected, d.held = &api.Rejected{Revision: tree.Label(), Diagnostics: diagnostics}, nil
 	d.log.Warn("revision rejected", "revision", tree.Label(), "errors", diagnostics.Errors(), "first", firstError(diagnostics))

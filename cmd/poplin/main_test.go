@@ -1,0 +1,13 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the test binary be the program: scripts find it as poplin,
+// and it can start itself again.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"poplin": main})
+}
