@@ -73,7 +73,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestInvalidDocumentsExitWith3(t *testing.T) {
 	dir := t.TempDir()
-	writeFile(t, filepath.Join(dir, "cluster.yaml"), "apiVersion: poplin/v1alpha1\nkind: Cluster\nmetadata: {name: c}\nspec: {podCIDRs: [10.244.0.0/16], serviceCIDRs: [10.96.0.0/16], frob: 1}\n")
+	must(t, writeFile(filepath.Join(dir, "cluster.yaml"), []byte("apiVersion: poplin/v1alpha1\nkind: Cluster\nmetadata: {name: c}\nspec: {podCIDRs: [10.244.0.0/16], serviceCIDRs: [10.96.0.0/16], frob: 1}\n")))
 	stdout, stderr, code := poplin(t, "validate", dir)
 	if code != 3 || !strings.Contains(stdout+stderr, `unknown field "frob"`) {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)

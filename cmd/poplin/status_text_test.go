@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/schema"
 )
 
 var statusNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
@@ -53,7 +54,11 @@ func TestStatusText(t *testing.T) {
 	waiting := api.Status{Node: "node-1", Version: "v0.3.0", Started: *before(5 * time.Second), Ready: true, Waiting: "documents", Source: api.Source{State: "waiting", Path: "/etc/poplin/config"}}
 	trouble := sampleStatus()
 	trouble.InSync = false
-	trouble.Rejected = &api.Rejected{Revision: "main@bad"}
+	trouble.Rejected = &api.Rejected{Revision: "main@bad", Diagnostics: []schema.Diagnostic{
+		{Severity: schema.Warning, File: "a.yaml", Line: 1, Message: "a selector that matches nothing"},
+		{Severity: schema.Error, File: "web.yaml", Line: 3, Message: "unknown field \"frob\""},
+		{Severity: schema.Error, File: "web.yaml", Line: 9, Message: "no such thing"},
+	}}
 	trouble.HeldBack = &api.HeldBack{Revision: "main@less", Reason: "9 of 12 documents would go, more than 6"}
 	trouble.Source = api.Source{State: "missing", Path: "/etc/poplin/config", Polling: true}
 	trouble.Claims = []api.Claim{{Subnet: netip.MustParsePrefix("10.244.5.0/24"), Class: "proposed"}, {Subnet: netip.MustParsePrefix("10.244.6.0/24"), Class: "confirmed"}}
