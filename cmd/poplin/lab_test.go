@@ -60,9 +60,10 @@ func TestLab(t *testing.T) {
 func needNamespaces(t *testing.T) {
 	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", shortTempDir(t))
-	cmd := exec.Command("poplin", "lab", "up", "--no-daemon", "--detach", "--nodes", "1")
+	const name = "probe"
+	cmd := exec.Command("poplin", "lab", "up", "--name", name, "--no-daemon", "--detach", "--nodes", "1")
 	out, err := cmd.CombinedOutput()
-	_, downErr := lab.Down(lab.DefaultName)
+	_, downErr := lab.Down(name)
 	if err == nil && downErr == nil {
 		return
 	}
