@@ -76,6 +76,10 @@ func TestGarbage(t *testing.T) {
 	c := newCluster(t, 2)
 	c.startAll(2)
 	c.wait("two nodes settle", c.settled(1))
+	c.wait("node-2 announces its ledger", func() bool {
+		s := c.nodes["node-1"].Snapshot()
+		return s.Peer("node-2").LedgerDigest == s.LedgerDigest
+	})
 	before := c.nodes["node-1"].Snapshot()
 	from, err := c.fabric.transport(nodePort(99))
 	if err != nil {
