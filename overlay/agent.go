@@ -181,6 +181,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) loop(ctx context.Context, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,9 +189,14 @@ func (a *Agent) loop(ctx context.Context, wait time.Duration) {
 			a.network.flush(goodbye)
 			return
 		case <-a.inbox.kick:
+			if since := time.Since(last); since < coalesce {
+				timer.Reset(coalesce - since)
+				continue
+			}
 		case <-timer.C:
 		}
 		timer.Reset(a.round())
+		last = time.Now()
 	}
 }
 
@@ -204,6 +210,10 @@ func (a *Agent) round() time.Duration {
 	a.store()
 	return wait
 }
+
+// coalesce is the least time between two rounds: a round costs the same
+// whether it handles one message or a hundred.
+const coalesce = 20 * time.Millisecond
 
 // goodbye is how long a stopping daemon takes at most to tell its peers.
 const goodbye = time.Second
