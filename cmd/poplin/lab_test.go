@@ -35,7 +35,8 @@ const (
 //	                               (does not match), within five times FIGURE,
 //	                               a duration; prints the time that it took
 //
-// In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
+// and connect and ask for standing connections (lab_connection_test.go). In
+// code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
 func TestLab(t *testing.T) {
 	needNamespaces(t)
 	testscript.Run(t, testscript.Params{
@@ -45,6 +46,8 @@ func TestLab(t *testing.T) {
 			"lab":        labCommand,
 			"code":       codeCommand,
 			"eventually": eventuallyCommand,
+			"connect":    connectCommand,
+			"ask":        askCommand,
 		},
 	})
 }
@@ -86,6 +89,7 @@ func setUpLab(env *testscript.Env) error {
 	env.Setenv("XDG_RUNTIME_DIR", dir)
 	// Other tests' settings and the machine's are none of the script's.
 	env.Setenv("POPLIN_NAME", lab.DefaultName)
+	setUpConnections(env)
 	vars := env.Vars
 	env.Defer(func() {
 		if t.Failed() {
