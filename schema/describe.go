@@ -22,7 +22,7 @@ func Describe(kind string) (string, error) {
 		}
 		names = append(names, k.name)
 	}
-	return "", fmt.Errorf("no kind %q%s; there is %s", kind, didYouMean(kind, names), joinWords(names))
+	return "", fmt.Errorf("no kind %q among %s%s", kind, joinWords(names), didYouMean(kind, names))
 }
 
 func describeKind(v *validator, k documentKind) string {

@@ -118,9 +118,11 @@ type list struct {
 
 // compareUnits orders by name, kind and place; no two units are equal.
 func compareUnits(a, b *unit) int {
+	return cmp.Or(a.meta.Name.Compare(b.meta.Name), cmp.Compare(a.kind.name, b.kind.name), comparePlaces(a, b))
+}
+
+func comparePlaces(a, b *unit) int {
 	return cmp.Or(
-		a.meta.Name.Compare(b.meta.Name),
-		cmp.Compare(a.kind.name, b.kind.name),
 		cmp.Compare(a.meta.Place.File, b.meta.Place.File),
 		cmp.Compare(a.index, b.index),
 		cmp.Compare(a.meta.Place.Line, b.meta.Place.Line),

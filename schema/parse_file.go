@@ -196,61 +196,39 @@ func (f *fileParser) convert(u *unit, n *node) {
 }
 
 func (f *fileParser) convertKind(c *conversion, u *unit, n *node) error {
-	use := func(m metadata) {
-		u.meta = metaOf(m, u.kind, f.file.path, n)
-		c.meta = u.meta
+	var head struct {
+		Metadata metadata `json:"metadata"`
 	}
+	if err := f.decoder.decode(n, &head); err != nil {
+		return err
+	}
+	u.meta = metaOf(head.Metadata, u.kind, f.file.path, n)
+	c.meta = u.meta
 	switch u.kind.name {
 	case "Cluster":
-		d := newClusterDocument()
-		if err := f.decoder.decode(n, d); err != nil {
-			return err
-		}
-		use(d.Metadata)
-		u.cluster, u.ignore = c.cluster(d), d.Spec.IgnoreKinds
+		return decoded(f, n, newClusterDocument(), func(d *clusterDocument) { u.cluster, u.ignore = c.cluster(d), d.Spec.IgnoreKinds })
 	case "Subnet":
-		var d subnetDocument
-		if err := f.decoder.decode(n, &d); err != nil {
-			return err
-		}
-		use(d.Metadata)
-		u.subnet, u.masquerade = c.subnet(&d)
+		return decoded(f, n, &subnetDocument{}, func(d *subnetDocument) { u.subnet, u.masquerade = c.subnet(d) })
 	case "Node":
-		var d nodeDocument
-		if err := f.decoder.decode(n, &d); err != nil {
-			return err
-		}
-		use(d.Metadata)
-		u.node = c.node(&d)
+		return decoded(f, n, &nodeDocument{}, func(d *nodeDocument) { u.node = c.node(d) })
 	case "Pod":
-		var d podDocument
-		if err := f.decoder.decode(n, &d); err != nil {
-			return err
-		}
-		use(d.Metadata)
-		u.pod = c.pod(&d)
+		return decoded(f, n, &podDocument{}, func(d *podDocument) { u.pod = c.pod(d) })
 	case "Service":
-		var d serviceDocument
-		if err := f.decoder.decode(n, &d); err != nil {
-			return err
-		}
-		use(d.Metadata)
-		u.draft = c.draft(&d)
+		return decoded(f, n, &serviceDocument{}, func(d *serviceDocument) { u.draft = c.draft(d) })
 	case "EndpointSlice":
-		var d sliceDocument
-		if err := f.decoder.decode(n, &d); err != nil {
-			return err
-		}
-		use(d.Metadata)
-		u.slices = []*EndpointSlice{c.slice(&d)}
+		return decoded(f, n, &sliceDocument{}, func(d *sliceDocument) { u.slices = []*EndpointSlice{c.slice(d)} })
 	case "Endpoints":
-		var d endpointsDocument
-		if err := f.decoder.decode(n, &d); err != nil {
-			return err
-		}
-		use(d.Metadata)
-		u.slices = c.endpoints(&d)
 		c.warn("/kind", "Endpoints is deprecated; write an EndpointSlice (discovery.k8s.io/v1)")
+		return decoded(f, n, &endpointsDocument{}, func(d *endpointsDocument) { u.slices = c.endpoints(d) })
 	}
+	return nil
+}
+
+// decoded fills a document and hands it on if that went well.
+func decoded[T any](f *fileParser, n *node, document *T, use func(*T)) error {
+	if err := f.decoder.decode(n, document); err != nil {
+		return err
+	}
+	use(document)
 	return nil
 }

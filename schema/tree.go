@@ -83,9 +83,7 @@ func (t *tree) fromFiles() {
 // findCluster looks for the one Cluster.
 func (t *tree) findCluster() {
 	clusters := slices.Clone(t.parser.index.clusters.units)
-	slices.SortFunc(clusters, func(a, b *unit) int {
-		return compareUnits(&unit{meta: Meta{Place: a.meta.Place}, index: a.index}, &unit{meta: Meta{Place: b.meta.Place}, index: b.index})
-	})
+	slices.SortFunc(clusters, comparePlaces)
 	for i, u := range clusters {
 		if i == 0 {
 			t.cluster, t.result.Cluster = u, u.cluster

@@ -83,7 +83,7 @@ func makePlan(c *cobra.Command, host *hostFlags, dir, stateFile, node string) (a
 		if err != nil {
 			return api.Plan{}, err
 		}
-		tree = &api.Tree{Revision: read.Label(), Files: read.Files}
+		tree = &api.Tree{Revision: read.Label(), Digest: read.Digest, Files: read.Files}
 	}
 	plan, err := api.NewClient(host.runDir).Plan(c.Context(), tree)
 	if !errors.Is(err, api.ErrUnreachable) {

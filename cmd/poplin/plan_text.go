@@ -97,6 +97,9 @@ func (g *operationGroup) write(w io.Writer, verbose bool) error {
 	for _, key := range order {
 		verb, cause, _ := strings.Cut(key, "\t")
 		text := fmt.Sprintf("%s %d elements", sign(verb), elements[key])
+		if elements[key] == 1 {
+			text = sign(verb) + " 1 element"
+		}
 		lines = append(lines, fmt.Sprintf("  %-*s  %s", planColumn-2, text, cause))
 	}
 	_, err := fmt.Fprintln(w, strings.Join(lines, "\n"))

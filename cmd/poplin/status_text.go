@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/schema"
 )
 
 // writeStatus prints a status, or one part of it.
@@ -53,7 +54,7 @@ func writeNode(w io.Writer, s api.Status, now time.Time) {
 		fmt.Fprintf(w, ", %s\n", sourceText(s.Source))
 	}
 	if s.Rejected != nil {
-		fmt.Fprintf(w, "rejected  %s\n", s.Rejected.Revision)
+		fmt.Fprintf(w, "rejected  %s: %s\n", s.Rejected.Revision, rejectionText(s.Rejected.Diagnostics))
 	}
 	if s.HeldBack != nil {
 		fmt.Fprintf(w, "held back %s: %s\n", s.HeldBack.Revision, s.HeldBack.Reason)
@@ -77,6 +78,22 @@ func writeNode(w io.Writer, s api.Status, now time.Time) {
 		}
 		fmt.Fprintf(w, "  mtu %d  over %s %s\n", s.Overlay.MTU, s.Underlay.Link, joinText(s.Underlay.Addresses))
 	}
+}
+
+// rejectionText is the first error of a refused revision with its place, and
+// how many more there are.
+func rejectionText(list schema.Diagnostics) string {
+	for _, d := range list {
+		if d.Severity != schema.Error {
+			continue
+		}
+		text := fmt.Sprintf("%s:%d: %s", d.File, d.Line, d.Message)
+		if n := list.Errors(); n > 1 {
+			text += fmt.Sprintf(" (and %d more errors)", n-1)
+		}
+		return text
+	}
+	return "invalid documents"
 }
 
 func sourceText(s api.Source) string {

@@ -35,6 +35,7 @@ type Backend interface {
 // Tree is a tree of documents that a client sends.
 type Tree struct {
 	Revision string        `json:"revision"`
+	Digest   string        `json:"digest"` // source.Tree's
 	Files    []schema.File `json:"files"`
 }
 

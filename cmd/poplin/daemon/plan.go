@@ -72,16 +72,12 @@ func (d *Daemon) planned(tree *api.Tree) (*revision, error) {
 		if err != nil {
 			return nil, err
 		}
-		if read.Digest == current.Digest {
-			return current, nil
-		}
-		tree = &api.Tree{Revision: read.Label(), Files: read.Files}
+		tree = &api.Tree{Revision: read.Label(), Digest: read.Digest, Files: read.Files}
 	}
-	next, err := parseTree(*tree)
-	if err == nil && next.Digest == current.Digest {
+	if tree.Digest == current.Digest {
 		return current, nil
 	}
-	return next, err
+	return parseTree(*tree)
 }
 
 func parseTree(tree api.Tree) (*revision, error) {
@@ -93,7 +89,7 @@ func parseTree(tree api.Tree) (*revision, error) {
 	if config == nil {
 		return nil, &api.InvalidError{Diagnostics: diagnostics}
 	}
-	return &revision{Config: config, ID: tree.Revision, Digest: config.Digest, Accepted: time.Now()}, nil
+	return &revision{Config: config, ID: tree.Revision, Digest: tree.Digest, Accepted: time.Now()}, nil
 }
 
 func planOf(f facts, g goal, ops reconciler.Plan, seen reconciler.Observation, took time.Duration) api.Plan {
@@ -278,7 +274,7 @@ func readRevision(dir string) (*revision, error) {
 	if err != nil {
 		return nil, err
 	}
-	return parseTree(api.Tree{Revision: tree.Label(), Files: tree.Files})
+	return parseTree(api.Tree{Revision: tree.Label(), Digest: tree.Digest, Files: tree.Files})
 }
 
 func isTunnel(o reconciler.Object) bool {

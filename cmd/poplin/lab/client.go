@@ -110,6 +110,9 @@ func (c *Client) ask(ctx context.Context, req request) (reply, error) {
 func (c *Client) connect(ctx context.Context, req request, files ...*os.File) (*net.UnixConn, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", c.socket)
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("lab %s: %w: its keeper has just ended", c.name, ErrNotRunning)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lab %s: %w", c.name, err)
 	}

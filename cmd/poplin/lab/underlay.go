@@ -159,6 +159,11 @@ func configure(host Host) error {
 		return err
 	}
 	defer handle.Close()
+	// The link-local address, too, is to be there at once.
+	err = writeSysctl("net/ipv6/conf/"+hostLink+"/accept_dad", "0")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	for _, name := range []string{"lo", hostLink} {
 		link, err := handle.LinkByName(name)
 		if err == nil {

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/schema"
+)
+
+var statusNow = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
+
+// before is a time that long before statusNow.
+func before(d time.Duration) *time.Time {
+	t := statusNow.Add(-d)
+	return &t
+}
+
+func sampleStatus() api.Status {
+	prefix, addr := netip.MustParsePrefix, netip.MustParseAddr
+	return api.Status{
+		Node: "node-1", Cluster: "quickstart", Version: "v0.3.0", Started: *before(3 * time.Hour), Ready: true, InSync: true,
+		Revision: "main@4f2c9e1", Digest: "sha256:1", Accepted: before(12 * time.Second), Applied: before(11 * time.Second),
+		Source:   api.Source{State: "ok", Path: "/etc/poplin/config", Target: "worktrees/4f2c9e1"},
+		Underlay: api.Underlay{Link: "eth0", Addresses: []netip.Addr{addr("192.0.2.1")}, MTU: 1500},
+		Overlay: api.Overlay{Backend: "udp", Port: 8285, MTU: 1472, Peers: []api.TunnelPeer{
+			{Node: "node-2", SentPackets: 12, SentBytes: 3400, ReceivedPackets: 11, ReceivedBytes: 990},
+		}},
+		Subnets: []api.Subnet{{CIDRs: []netip.Prefix{prefix("10.244.1.0/24")}, Class: "pinned", Origin: "subnets.yaml:1", Bridge: "poplin-br0", Pods: 5}},
+		Peers: []api.Peer{
+			{Name: "node-2", State: "alive", Address: "192.0.2.2", Subnets: []netip.Prefix{prefix("10.244.2.0/24")}, MTU: 1472, Revision: "main@4f2c9e1", Digest: "sha256:1", Pods: 4, PodsReady: 4, Seen: before(400 * time.Millisecond)},
+			{Name: "node-3", State: "failed", Address: "192.0.2.3", Subnets: []netip.Prefix{prefix("10.244.3.0/24")}, MTU: 1472, Revision: "main@a01bb3c", Digest: "sha256:0", Pods: 3, Seen: before(41 * time.Second)},
+			{Name: "node-4", State: "alive", Address: "192.0.2.4", MTU: 1472, Revision: "main@4f2c9e1", Digest: "sha256:1", Rejected: &api.PeerRejected{Revision: "main@bad", Error: "web.yaml:3: unknown field"}, Seen: before(time.Second)},
+			{Name: "router", State: "alive", Address: "192.0.2.9", Subnets: []netip.Prefix{prefix("10.244.9.0/24")}, External: true},
+		},
+		Pods: []api.Pod{
+			{Namespace: "default", Name: "web-1", Addresses: []netip.Addr{addr("10.244.1.2"), addr("fd00::2")}, Ready: true, Netns: "/run/netns/default_web-1"},
+			{Namespace: "default", Name: "proxy", Addresses: []netip.Addr{addr("192.0.2.1")}, Ready: true, HostNetwork: true},
+		},
+		Services: 2, Endpoints: 34, EndpointsReady: 31,
+		ServiceList: []api.Service{
+			{Namespace: "default", Name: "web", Type: "NodePort", ClusterIPs: []netip.Addr{addr("10.96.0.10")}, Ports: []string{"80:30080/TCP", "81/UDP"}, Endpoints: 4, EndpointsReady: 3},
+			{Namespace: "default", Name: "db", Type: "ClusterIP", Ports: []string{"5432/TCP"}, Endpoints: 1, EndpointsReady: 1},
+		},
+		Drift: 2, LastDrift: &api.Drift{What: "route 10.244.3.0/24", At: *before(3 * time.Minute)},
+		Dropped:  map[string]int{"unknown-source": 3, "short": 1},
+		Problems: []api.Problem{{What: "Docker's FORWARD policy drops pod traffic", Remedy: "iptables -I DOCKER-USER -i poplin-br0 -j ACCEPT"}},
+	}
+}
+
+func TestStatusText(t *testing.T) {
+	waiting := api.Status{Node: "node-1", Version: "v0.3.0", Started: *before(5 * time.Second), Ready: true, Waiting: "documents", Source: api.Source{State: "waiting", Path: "/etc/poplin/config"}}
+	trouble := sampleStatus()
+	trouble.InSync = false
+	trouble.Rejected = &api.Rejected{Revision: "main@bad", Diagnostics: []schema.Diagnostic{
+		{Severity: schema.Warning, File: "a.yaml", Line: 1, Message: "a selector that matches nothing"},
+		{Severity: schema.Error, File: "web.yaml", Line: 3, Message: "unknown field \"frob\""},
+		{Severity: schema.Error, File: "web.yaml", Line: 9, Message: "no such thing"},
+	}}
+	trouble.HeldBack = &api.HeldBack{Revision: "main@less", Reason: "9 of 12 documents would go, more than 6"}
+	trouble.Source = api.Source{State: "missing", Path: "/etc/poplin/config", Polling: true}
+	trouble.Claims = []api.Claim{{Subnet: netip.MustParsePrefix("10.244.5.0/24"), Class: "proposed"}, {Subnet: netip.MustParsePrefix("10.244.6.0/24"), Class: "confirmed"}}
+	for name, c := range map[string]struct {
+		status api.Status
+		part   string
+	}{
+		"status":          {sampleStatus(), ""},
+		"status-peers":    {sampleStatus(), "peers"},
+		"status-pods":     {sampleStatus(), "pods"},
+		"status-services": {sampleStatus(), "services"},
+		"status-overlay":  {sampleStatus(), "overlay"},
+		"status-waiting":  {waiting, ""},
+		"status-trouble":  {trouble, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			must(t, writeStatus(&out, c.status, c.part, statusNow))
+			golden(t, name, out.String())
+		})
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		400 * time.Millisecond: "0.4 s", 11 * time.Second: "11 s", 119 * time.Second: "119 s", 3 * time.Minute: "3 m",
+		119 * time.Minute: "119 m", 3 * time.Hour: "3 h", 72 * time.Hour: "3 d",
+	} {
+		if got := ago(statusNow, *before(d)); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
+	}
+}
