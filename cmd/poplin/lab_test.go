@@ -34,20 +34,41 @@ const (
 //	                               the program succeeds, and its output matches
 //	                               (does not match), within five times FIGURE,
 //	                               a duration; prints the time that it took
+//	within FIGURE PROGRAM ARG...   the same, at the first try
+//	needs PROGRAM...               skips the script where one is not installed
 //
-// and connect and ask for standing connections (lab_connection_test.go). In
-// code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
+// and for traffic seen, balanced, answers and refused (traffic_test.go), for
+// standing connections connect and ask (lab_connection_test.go). The variables
+// EXAMPLES and TREES name examples and testdata/trees. The condition [long] is
+// POPLIN_TEST_LONG=1, [root] that labs are made by root.
+//
+// In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
 func TestLab(t *testing.T) {
 	needNamespaces(t)
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/lab",
 		Setup: setUpLab,
+		Condition: func(name string) (bool, error) {
+			switch name {
+			case "long":
+				return os.Getenv("POPLIN_TEST_LONG") == "1", nil
+			case "root":
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"lab":        labCommand,
 			"code":       codeCommand,
 			"eventually": eventuallyCommand,
 			"connect":    connectCommand,
 			"ask":        askCommand,
+			"needs":      needsCommand,
+			"within":     withinCommand,
+			"seen":       seenCommand,
+			"balanced":   balancedCommand,
+			"answers":    answersCommand,
+			"refused":    refusedCommand,
 		},
 	})
 }
@@ -90,6 +111,14 @@ func setUpLab(env *testscript.Env) error {
 	// Other tests' settings and the machine's are none of the script's.
 	env.Setenv("POPLIN_NAME", lab.DefaultName)
 	setUpConnections(env)
+	env.Values[testingKey{}] = t
+	for name, path := range map[string]string{"EXAMPLES": "../../examples", "TREES": "testdata/trees"} {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, path)
+	}
 	vars := env.Vars
 	env.Defer(func() {
 		if t.Failed() {
