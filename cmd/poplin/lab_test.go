@@ -34,6 +34,8 @@ const (
 //	                               the program succeeds, and its output matches
 //	                               (does not match), within five times FIGURE,
 //	                               a duration; prints the time that it took
+//	everywhere FIGURE [-stdout RE] [-without RE] -- PROGRAM ARG...
+//	                               the same on every node of the lab
 //	within FIGURE PROGRAM ARG...   the same, at the first try
 //	needs PROGRAM...               skips the script where one is not installed
 //
@@ -63,6 +65,7 @@ func TestLab(t *testing.T) {
 			"eventually": eventuallyCommand,
 			"connect":    connectCommand,
 			"ask":        askCommand,
+			"everywhere": everywhereCommand,
 			"needs":      needsCommand,
 			"within":     withinCommand,
 			"seen":       seenCommand,
@@ -250,7 +253,12 @@ func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || err != nil {
 		ts.Fatalf("%v", errors.Join(err, errors.New("eventually cannot be negated")))
 	}
-	start := time.Now()
+	x.await(ts, time.Now())
+}
+
+// await fails the script if the expectation is not met within five times its
+// figure, counted from start.
+func (x expectation) await(ts *testscript.TestScript, start time.Time) {
 	for {
 		err := x.met(ts)
 		took := time.Since(start).Round(10 * time.Millisecond)
