@@ -34,12 +34,15 @@ const (
 //	                               the program succeeds, and its output matches
 //	                               (does not match), within five times FIGURE,
 //	                               a duration; prints the time that it took
+//	everywhere FIGURE [-stdout RE] [-without RE] -- PROGRAM ARG...
+//	                               the same on every node of the lab
 //	within FIGURE PROGRAM ARG...   the same, at the first try
 //	needs PROGRAM...               skips the script where one is not installed
 //
-// and for traffic seen, balanced, answers and refused (traffic_test.go). The
-// variables EXAMPLES and TREES name examples and testdata/trees. The condition
-// [long] is POPLIN_TEST_LONG=1, [root] that labs are made by root.
+// and for traffic seen, balanced, answers and refused (traffic_test.go), for
+// standing connections connect and ask (lab_connection_test.go). The variables
+// EXAMPLES and TREES name examples and testdata/trees. The condition [long] is
+// POPLIN_TEST_LONG=1, [root] that labs are made by root.
 //
 // In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
 func TestLab(t *testing.T) {
@@ -60,6 +63,9 @@ func TestLab(t *testing.T) {
 			"lab":        labCommand,
 			"code":       codeCommand,
 			"eventually": eventuallyCommand,
+			"connect":    connectCommand,
+			"ask":        askCommand,
+			"everywhere": everywhereCommand,
 			"needs":      needsCommand,
 			"within":     withinCommand,
 			"seen":       seenCommand,
@@ -108,6 +114,7 @@ func setUpLab(env *testscript.Env) error {
 	env.Setenv("XDG_RUNTIME_DIR", dir)
 	// Other tests' settings and the machine's are none of the script's.
 	env.Setenv("POPLIN_NAME", lab.DefaultName)
+	setUpConnections(env)
 	env.Values[testingKey{}] = t
 	for name, path := range map[string]string{"EXAMPLES": "../../examples", "TREES": "testdata/trees"} {
 		path, err := filepath.Abs(path)
@@ -247,7 +254,12 @@ func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || err != nil {
 		ts.Fatalf("%v", errors.Join(err, errors.New("eventually cannot be negated")))
 	}
-	start := time.Now()
+	x.await(ts, time.Now())
+}
+
+// await fails the script if the expectation is not met within five times its
+// figure, counted from start.
+func (x expectation) await(ts *testscript.TestScript, start time.Time) {
 	for {
 		err := x.met(ts)
 		took := time.Since(start).Round(10 * time.Millisecond)

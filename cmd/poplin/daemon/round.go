@@ -51,7 +51,7 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		}
 	}
 	d.announce(revision, g)
-	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Claims, f.members.Owners, g.view.Peers)}
+	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Joined, f.members.Claims, f.members.Owners, g.view.Peers)}
 	cause := d.inputs.cause(now)
 	d.inputs = now
 	d.account.computed(f, g)
