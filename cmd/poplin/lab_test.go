@@ -45,6 +45,8 @@ func TestLab(t *testing.T) {
 			"lab":        labCommand,
 			"code":       codeCommand,
 			"eventually": eventuallyCommand,
+			"needs":      needsCommand,
+			"planned":    plannedCommand,
 		},
 	})
 }
@@ -86,6 +88,7 @@ func setUpLab(env *testscript.Env) error {
 	env.Setenv("XDG_RUNTIME_DIR", dir)
 	// Other tests' settings and the machine's are none of the script's.
 	env.Setenv("POPLIN_NAME", lab.DefaultName)
+	env.Values[testingKey{}] = t
 	vars := env.Vars
 	env.Defer(func() {
 		if t.Failed() {
@@ -231,3 +234,17 @@ func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(retryPause)
 	}
 }
+
+func needsCommand(ts *testscript.TestScript, neg bool, args []string) {
+	for _, name := range args {
+		if _, err := exec.LookPath(name); err == nil {
+			continue
+		}
+		if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
+			ts.Fatalf("%s is not installed", name)
+		}
+		ts.Value(testingKey{}).(testing.TB).Skipf("%s is not installed", name)
+	}
+}
+
+type testingKey struct{}
