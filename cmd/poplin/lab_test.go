@@ -72,6 +72,7 @@ func TestLab(t *testing.T) {
 			"balanced":   balancedCommand,
 			"answers":    answersCommand,
 			"refused":    refusedCommand,
+			"planned":    plannedCommand,
 		},
 	})
 }
