@@ -33,6 +33,7 @@ type documents struct {
 	held     *heldRevision
 	source   source.Snapshot
 	problem  string // of the last good copy
+	unsaved  *source.Tree
 }
 
 // heldRevision waits for an acknowledgement.
@@ -150,10 +151,19 @@ func (d *documents) accept(next *revision, tree source.Tree) {
 // save keeps the last good copy. A disk that is full does not keep the node
 // from following the documents; status says so.
 func (d *documents) save(tree source.Tree) {
-	d.problem = ""
+	d.problem, d.unsaved = "", nil
 	if err := d.store.Save(tree); err != nil {
-		d.problem = fmt.Sprintf("the last good copy of the documents cannot be kept: %v", err)
+		d.problem, d.unsaved = fmt.Sprintf("the last good copy of the documents cannot be kept: %v", err), &tree
 		d.log.Error("last good copy", "error", err)
+	}
+}
+
+// saveAgain tries to keep what could not be kept before.
+func (d *documents) saveAgain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unsaved != nil {
+		d.save(*d.unsaved)
 	}
 }
 
