@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,6 +86,11 @@ func (d *documents) offer(s source.Snapshot) bool {
 	config, diagnostics := d.parser.Parse(tree.Files)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if s.State == source.StateOK && d.parser.Counts().Documents == 0 && !placed(diagnostics) {
+		d.source.State = source.StateEmpty
+		d.source.Problem = fmt.Sprintf("%v: the files in %s hold no documents", source.ErrEmpty, tree.Resolved)
+		return false
+	}
 	if config != nil && d.current != nil {
 		diagnostics = append(diagnostics, otherCluster(d.current.Config, config)...)
 	}
@@ -207,9 +213,18 @@ func (d *documents) state() documentsState {
 	return s
 }
 
-// firstError formats the first error of a list as FILE:LINE: MESSAGE.
+// placed reports whether any of the diagnostics is about something in a file.
+func placed(diagnostics []schema.Diagnostic) bool {
+	return slices.ContainsFunc(diagnostics, func(d schema.Diagnostic) bool { return d.File != "" })
+}
+
+// firstError formats the first error of a list as FILE:LINE: MESSAGE, or as
+// MESSAGE if it is about the tree as a whole.
 func firstError(diagnostics []schema.Diagnostic) string {
 	for _, d := range diagnostics {
+		if d.Severity == schema.Error && d.File == "" {
+			return d.Message
+		}
 		if d.Severity == schema.Error {
 			return fmt.Sprintf("%s:%d: %s", d.File, d.Line, d.Message)
 		}
