@@ -249,6 +249,26 @@ func needed(name string) error {
 	return device.Close()
 }
 
+// requiresCommand is
+//
+//	requires REASON PROGRAM ARG...
+//
+// It skips the script, saying the reason, where the program fails; with
+// POPLIN_TEST_REQUIRE=1 it fails.
+func requiresCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: requires REASON PROGRAM ARG...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	switch {
+	case err == nil:
+	case os.Getenv("POPLIN_TEST_REQUIRE") == "1":
+		ts.Fatalf("%s: %v", args[0], err)
+	default:
+		ts.Value(testingKey{}).(testing.TB).Skipf("%s: %v", args[0], err)
+	}
+}
+
 // testingKey is where setUpLab leaves the script's test.
 type testingKey struct{}
 
