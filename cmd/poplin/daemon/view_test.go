@@ -83,6 +83,10 @@ func TestPeersOf(t *testing.T) {
 	silent := view.Peer{Name: "node-2", State: view.Failed, Underlay: addrs("192.0.2.2"), Backend: udp, Subnets: prefixes("10.244.2.0/24")}
 	documentsOnly := silent
 	documentsOnly.State = view.Alive
+	undecided := node2
+	undecided.Backend = ""
+	heardUndecided := heard
+	heardUndecided.Backend = udp
 	router := view.Peer{Name: "router", State: view.Alive, Underlay: addrs("192.0.2.9"), Backend: udp, Subnets: prefixes("10.244.9.0/24")}
 	for _, c := range []struct {
 		name      string
@@ -94,6 +98,7 @@ func TestPeersOf(t *testing.T) {
 		{"with gossip who is silent has failed, but external nodes never", rosterText, overlay.Snapshot{Joined: true}, []view.Peer{silent, router}},
 		{"what a node says counts before its document", rosterText, overlay.Snapshot{Joined: true, Peers: []overlay.Peer{node2}}, []view.Peer{heard, router}},
 		{"a failed one keeps what it said", rosterText, overlay.Snapshot{Joined: true, Peers: []overlay.Peer{failed}}, []view.Peer{heardFailed, router}},
+		{"one that does not say yet how to reach it is reached as the Cluster says", rosterText, overlay.Snapshot{Joined: true, Peers: []overlay.Peer{undecided}}, []view.Peer{heardUndecided, router}},
 		{"before gossip is joined nobody has failed", rosterText, overlay.Snapshot{Peers: []overlay.Peer{failed}}, []view.Peer{heard, router}},
 		{"alive, but its record is still to come", rosterText, overlay.Snapshot{Joined: true, Peers: []overlay.Peer{{Name: "node-2", State: overlay.PeerAlive}}}, []view.Peer{documentsOnly, router}},
 		{
