@@ -215,6 +215,12 @@ type Service struct {
 	Selector                 map[string]string // empty: endpoints come from slices
 	Ports                    []ServicePort
 	PublishNotReadyAddresses bool
+	// InternalLocal is internalTrafficPolicy Local: the cluster IPs lead to
+	// endpoints of the client's node only.
+	InternalLocal bool
+	// ExternalLocal is externalTrafficPolicy Local: clients from outside get
+	// endpoints of the node that they come to only, and keep their address.
+	ExternalLocal bool
 }
 
 // Family is an IP version.

@@ -137,6 +137,8 @@ type serviceSpec struct {
 	Selector                 map[string]string `json:"selector"`
 	Ports                    []servicePortSpec `json:"ports"`
 	PublishNotReadyAddresses bool              `json:"publishNotReadyAddresses"`
+	InternalTrafficPolicy    string            `json:"internalTrafficPolicy"`
+	ExternalTrafficPolicy    string            `json:"externalTrafficPolicy"`
 }
 
 type servicePortSpec struct {

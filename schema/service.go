@@ -24,6 +24,8 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 			Type:                     ServiceType(orDefault(s.Type, string(ClusterIP))),
 			Selector:                 s.Selector,
 			PublishNotReadyAddresses: s.PublishNotReadyAddresses,
+			InternalLocal:            s.InternalTrafficPolicy == policyLocal,
+			ExternalLocal:            s.ExternalTrafficPolicy == policyLocal,
 		},
 		policy: s.IPFamilyPolicy,
 	}
@@ -38,8 +40,14 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 	}
 	c.clusterIPs(s, out)
 	c.servicePorts(s, out)
+	if out.service.ExternalLocal && out.service.Type == ClusterIP {
+		c.refuse("/spec/externalTrafficPolicy", "a service of type %s has no clients outside", out.service.Type)
+	}
 	return out
 }
+
+// policyLocal is the traffic policy that is not the default.
+const policyLocal = "Local"
 
 // clusterIPs reads clusterIP and clusterIPs, which say the same thing in the
 // forms of one and of two families.

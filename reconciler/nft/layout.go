@@ -45,6 +45,10 @@ func layouts() []layout {
 		{reconciler.SetEndpoints, append(frontend[:3:3], fieldSlot), target},
 		{reconciler.SetNodePorts, nodePort, []field{fieldChain}},
 		{reconciler.SetNodePortEndpoints, append(nodePort[:2:2], fieldSlot), target},
+		{reconciler.SetOutsideServices, frontend, []field{fieldChain}},
+		{reconciler.SetInsideServices, frontend, []field{fieldChain}},
+		{reconciler.SetOutsideNodePorts, nodePort, []field{fieldChain}},
+		{reconciler.SetInsideNodePorts, nodePort, []field{fieldChain}},
 		{reconciler.SetNodePortAddresses, prefix, nil},
 		{reconciler.SetClusterAddresses, []field{fieldAddress}, nil},
 		{reconciler.SetServiceRanges, prefix, nil},
@@ -53,7 +57,7 @@ func layouts() []layout {
 		{reconciler.SetLocalSubnets, prefix, nil},
 		{reconciler.SetMasqueradeSubnets, prefix, nil},
 		{reconciler.SetMasqueradeExclude, prefix, nil},
-		{reconciler.SetMasqueradeNodePorts, nodePort, nil},
+		{reconciler.SetMasqueradeNodePorts, nodePort, []field{fieldChain}},
 	}
 }
 

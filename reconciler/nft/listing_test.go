@@ -21,7 +21,8 @@ func TestNftPrintsTheSkeleton(t *testing.T) {
 	n := newNetns(t)
 	h := host(nil)
 	for _, f := range families() {
-		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true})
+		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true},
+			reconciler.Chain{Family: f, Slots: 2, Local: true}, reconciler.Chain{Family: f, Slots: 2, Local: true, NodePort: true})
 	}
 	reach(t, target(t, n), state(h))
 	version := n.run("nft --version")

@@ -133,7 +133,14 @@ func format(list []Service) string {
 			if f.Kind == NodePort {
 				address = "node port " + f.Family.String()
 			}
-			fmt.Fprintf(&b, "  %s %d/%s %s: %d of %d %v\n", address, f.Port, f.Protocol, f.PortName, f.Ready, f.Total, f.Endpoints)
+			fmt.Fprintf(&b, "  %s %d/%s %s: %d of %d %v", address, f.Port, f.Protocol, f.PortName, f.Ready, f.Total, f.Endpoints)
+			if f.Elsewhere {
+				b.WriteString(" elsewhere")
+			}
+			if f.OutsideLocal {
+				fmt.Fprintf(&b, " outside %v", f.Local)
+			}
+			b.WriteString("\n")
 		}
 	}
 	return strings.ReplaceAll(b.String(), " : ", ": ")

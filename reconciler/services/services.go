@@ -10,6 +10,7 @@ package services
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
@@ -42,8 +43,23 @@ type Frontend struct {
 	// Endpoints take new connections, in the order of their addresses and
 	// without duplicates.
 	Endpoints []netip.AddrPort
+	// Elsewhere says that Endpoints is empty only because the traffic policy
+	// wants endpoints of this node, and all are on others: connections are
+	// dropped, not refused.
+	Elsewhere bool
+	// OutsideLocal says that clients outside of pods and of this host get the
+	// endpoints in Local, those of this node, and no others.
+	OutsideLocal bool
+	Local        []netip.AddrPort
 	// Endpoint states, for status: how many there are and how many serve.
 	Ready, Total int
+}
+
+// Equal reports whether two frontends are the same but for the counts.
+func (f Frontend) Equal(o Frontend) bool {
+	return f.Kind == o.Kind && f.Family == o.Family && f.Address == o.Address && f.Protocol == o.Protocol &&
+		f.Port == o.Port && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal &&
+		slices.Equal(f.Endpoints, o.Endpoints) && slices.Equal(f.Local, o.Local)
 }
 
 // Host is what of this node the rules depend on.
@@ -92,12 +108,15 @@ func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
 	for _, port := range s.Ports {
 		for _, address := range s.ClusterIPs {
 			family := schema.FamilyOf(address)
-			f := Frontend{Kind: ClusterIP, Family: family, Address: address, Protocol: port.Protocol, Port: port.Port, PortName: port.Name}
-			f.Endpoints, f.Ready, f.Total = choose(s, r.candidates(s, port, family, live))
-			out = append(out, f)
+			b := newBackends(s, r.candidates(s, port, family, live))
+			f := Frontend{Family: family, Protocol: port.Protocol, PortName: port.Name, Total: b.total}
+			inside := f
+			inside.Kind, inside.Address, inside.Port = ClusterIP, address, port.Port
+			out = append(out, b.inside(s, inside))
 			if port.NodePort != 0 {
-				f.Kind, f.Address, f.Port = NodePort, netip.Addr{}, port.NodePort
-				out = append(out, f)
+				outside := f
+				outside.Kind, outside.Port = NodePort, port.NodePort
+				out = append(out, b.outside(s, outside))
 			}
 		}
 	}
