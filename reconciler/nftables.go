@@ -128,6 +128,11 @@ const (
 	ChainExternal = "external"
 	// ChainNodePortExternal is the same for node ports.
 	ChainNodePortExternal = "node-port-external"
+	// ChainRestricted lets clients through to ChainExternal that
+	// source-ranges has for their frontend, and drops others.
+	ChainRestricted = "restricted"
+	// ChainNodePortRestricted is the same for node ports.
+	ChainNodePortRestricted = "node-port-restricted"
 	// ChainMasqueradeAll gives a connection this node's address.
 	ChainMasqueradeAll = "masquerade-all"
 	// ChainMasqueradeInside does so only for pods and this host: a client
@@ -157,10 +162,18 @@ const (
 	SetOutsideNodePorts SetName = "outside-node-ports"
 	// SetInsideNodePorts: l4proto . dport → verdict, likewise.
 	SetInsideNodePorts SetName = "inside-node-ports"
+	// SetSourceRanges (intervals): daddr . l4proto . dport . saddr of clients
+	// that may use a restricted frontend.
+	SetSourceRanges SetName = "source-ranges"
+	// SetNodePortSourceRanges (intervals): l4proto . dport . saddr, likewise.
+	SetNodePortSourceRanges SetName = "node-port-source-ranges"
 	// SetNodePortAddresses (intervals): local addresses on which node ports answer.
 	SetNodePortAddresses SetName = "node-port-addresses"
 	// SetClusterAddresses: the cluster IPs; they answer ping.
 	SetClusterAddresses SetName = "cluster-addresses"
+	// SetLoadBalancerAddresses: addresses that nobody but services has; they
+	// answer ping, and what is there and no frontend is refused.
+	SetLoadBalancerAddresses SetName = "load-balancer-addresses"
 	// SetServiceRanges (intervals): what is here and no frontend is refused.
 	SetServiceRanges SetName = "service-ranges"
 	// SetHairpin: local endpoint . the same address; a pod that reaches
@@ -176,6 +189,10 @@ const (
 	// SetMasqueradeExclude (intervals): destinations that pods reach with
 	// their own address: pod ranges, configured ones, multicast, broadcast.
 	SetMasqueradeExclude SetName = "masquerade-exclude"
+	// SetMasqueradeServices: daddr . l4proto . dport of frontends that are
+	// reached from outside → verdict that says which connections to endpoints
+	// elsewhere are masqueraded.
+	SetMasqueradeServices SetName = "masquerade-services"
 	// SetMasqueradeNodePorts: l4proto . dport of node ports → verdict that says
 	// which connections to endpoints elsewhere are masqueraded.
 	SetMasqueradeNodePorts SetName = "masquerade-node-ports"
@@ -223,9 +240,6 @@ func (e Element) String() string {
 	if e.Address.IsValid() {
 		key = append(key, e.Address.String())
 	}
-	if e.Prefix.IsValid() {
-		key = append(key, e.Prefix.String())
-	}
 	if e.Protocol != 0 {
 		key = append(key, e.Protocol.String())
 	}
@@ -237,6 +251,9 @@ func (e Element) String() string {
 		key = append(key, fmt.Sprint(e.Slot))
 	case e.Set == SetHairpin:
 		key = append(key, e.Address.String())
+	}
+	if e.Prefix.IsValid() {
+		key = append(key, e.Prefix.String())
 	}
 	text := fmt.Sprintf("element %s poplin %s { %s", e.Family, e.Set, strings.Join(key, " . "))
 	switch {

@@ -115,22 +115,25 @@ func (b *builder) service(s services.Service, before Slots) compiledService {
 
 func (c *compiledService) add(e reconciler.Element) { c.group.Objects = append(c.group.Objects, e) }
 
-// frontendSets are the sets that a kind of frontend has its elements in.
+// frontendSets are the sets that a kind of frontend has its elements in, and
+// the chains that ask for its clients.
 type frontendSets struct {
-	entry, outside, inside, endpoints, masquerade reconciler.SetName
-	external                                      string // chain that tells outside and inside apart
+	entry, outside, inside, endpoints, masquerade, sources reconciler.SetName
+	external, restricted                                   string
 }
 
 func setsOf(f services.Frontend) frontendSets {
 	if f.Kind == services.NodePort {
 		return frontendSets{
 			reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
-			reconciler.SetNodePortEndpoints, reconciler.SetMasqueradeNodePorts, reconciler.ChainNodePortExternal,
+			reconciler.SetNodePortEndpoints, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted,
 		}
 	}
 	return frontendSets{
 		reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
-		reconciler.SetEndpoints, "", reconciler.ChainExternal,
+		reconciler.SetEndpoints, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.ChainExternal, reconciler.ChainRestricted,
 	}
 }
 
@@ -139,32 +142,53 @@ func setsOf(f services.Frontend) frontendSets {
 func (c *compiledService) frontend(family reconciler.Family, f services.Frontend, before Slots) {
 	sets := setsOf(f)
 	key := FrontendKey{Family: family, Address: f.Address, Protocol: reconciler.Protocol(f.Protocol), Port: f.Port}
+	local := key
+	local.Local = true
+	base := reconciler.Element{Family: family, Address: key.Address, Protocol: key.Protocol, Port: key.Port}
 	element := func(set reconciler.SetName, chain string) {
-		c.add(reconciler.Element{Family: family, Set: set, Address: key.Address, Protocol: key.Protocol, Port: key.Port, Chain: chain})
+		e := base
+		e.Set, e.Chain = set, chain
+		c.add(e)
 	}
 	all := c.pick(key, f, f.Endpoints, before)
+	asks := f.OutsideLocal || f.Restricted
 	masquerade := reconciler.ChainMasqueradeAll
-	if f.OutsideLocal && len(f.Endpoints) > 0 {
-		local := key
-		local.Local = true
+	switch {
+	case !asks || len(f.Endpoints) == 0:
+		element(sets.entry, all)
+		asks = false
+	case f.Restricted:
+		element(sets.entry, sets.restricted)
+	default:
 		element(sets.entry, sets.external)
+	}
+	if asks {
 		element(sets.inside, all)
+	}
+	if asks && f.OutsideLocal {
 		element(sets.outside, c.pick(local, f, f.Local, before))
 		masquerade = reconciler.ChainMasqueradeInside
-	} else {
-		element(sets.entry, all)
 	}
-	if sets.masquerade != "" {
-		element(sets.masquerade, masquerade)
-	}
-	for _, k := range []FrontendKey{key, {key.Family, key.Address, key.Protocol, key.Port, true}} {
-		for i, target := range c.slots[k] {
-			e := reconciler.Element{Family: family, Set: sets.endpoints, Address: k.Address, Protocol: k.Protocol, Port: k.Port, Slot: uint32(i), Target: target}
-			if k.Local {
-				e.Slot += reconciler.LocalSlots
-			}
+	if asks && f.Restricted {
+		for _, p := range f.Sources {
+			e := base
+			e.Set, e.Prefix = sets.sources, p
 			c.add(e)
 		}
+	}
+	if f.Kind != services.ClusterIP {
+		element(sets.masquerade, masquerade)
+	}
+	c.endpoints(base, sets.endpoints, 0, c.slots[key])
+	c.endpoints(base, sets.endpoints, reconciler.LocalSlots, c.slots[local])
+}
+
+// endpoints adds the slots of a list, numbered from first.
+func (c *compiledService) endpoints(base reconciler.Element, set reconciler.SetName, first uint32, slots []netip.AddrPort) {
+	for i, target := range slots {
+		e := base
+		e.Set, e.Slot, e.Target = set, first+uint32(i), target
+		c.add(e)
 	}
 }
 

@@ -32,7 +32,13 @@ func web() reconciler.State {
 			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod})
 	}
 	v4, v6 := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")
+	for _, a := range []netip.Addr{v4, v6} {
+		h.Objects = append(h.Objects, reconciler.Element{Family: reconciler.FamilyOf(a), Set: reconciler.SetLoadBalancerAddresses, Address: a})
+	}
 	return state(h,
+		service{name: "lb", address: v4, protocol: reconciler.TCP, port: 81, targets: two, external: true, outsideLocal: true, local: two[:1], sources: []string{"192.0.2.0/24", "203.0.113.9/32"}},
+		service{name: "lb6", address: v6, protocol: reconciler.TCP, port: 81, targets: two6, external: true, sources: []string{"2001:db8::/32", "2001:db9::1/128"}},
+		service{name: "node-lb", address: v4, nodePort: true, protocol: reconciler.TCP, port: 30081, targets: two, outsideLocal: true, sources: []string{"192.0.2.0/24"}},
 		service{name: "web", address: v4, protocol: reconciler.TCP, port: 80, targets: two}, service{name: "web6", address: v6, protocol: reconciler.TCP, port: 80, targets: two6},
 		service{name: "dns", address: v4, protocol: reconciler.UDP, port: 53, targets: two[:1]}, service{name: "none", address: v4, protocol: reconciler.SCTP, port: 9, targets: nil},
 		service{name: "web-node", address: v4, nodePort: true, protocol: reconciler.TCP, port: 30080, targets: two}, service{name: "web-node6", address: v6, nodePort: true, protocol: reconciler.TCP, port: 30080, targets: two6})
@@ -56,6 +62,9 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"flush map":            {"nft flush map ip6 poplin services", "+ element ip6 poplin services"},
 		"add element":          {"nft add element ip poplin cluster-addresses '{ 10.96.7.7 }'", "- element ip poplin cluster-addresses { 10.96.7.7"},
 		"add frontend":         {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : goto pick-2 }'", "- element ip poplin services { 10.96.7.7"},
+		"delete source range":  {"nft delete element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 192.0.2.0/24 }'", "+ element ip poplin source-ranges { 10.96.0.1 . tcp . 81 . 192.0.2.0/24"},
+		"add source range":     {"nft add element ip6 poplin source-ranges '{ fd96::1 . tcp . 81 . fd00::/8 }'", "- element ip6 poplin source-ranges { fd96::1 . tcp . 81 . fd00::/8"},
+		"odd source range":     {"nft add element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 10.0.0.1-10.0.0.9 }'", "damaged: set source-ranges: the range from 10.0.0.1 is no prefix"},
 		"add range":            {"nft add element ip poplin pod-ranges '{ 10.1.0.0/16 }'", "- element ip poplin pod-ranges { 10.1.0.0/16"},
 		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},
 		"add verdict":          {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : accept }'", "damaged: set services: an element has verdict"},

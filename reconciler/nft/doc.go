@@ -16,7 +16,8 @@
 // behind (externalTrafficPolicy Local) go to the chain external first. It
 // tells clients from outside from pods and this host, and has a map for each:
 // the slots of this node's endpoints are numbered from 65536. So the others
-// pay nothing for it. Where a policy leaves no endpoint the packet is
+// pay nothing for it. Those that only some clients may use go through the
+// chain restricted before that. Where a policy leaves no endpoint the packet is
 // dropped, not refused: there are endpoints elsewhere.
 //
 // What is in a service range and no frontend is refused, so that a client fails
@@ -33,7 +34,8 @@
 //   - it came through a cluster IP, from an address outside this node's pod
 //     subnets, and goes to an endpoint that is elsewhere, which would answer
 //     the client directly;
-//   - the same through a node port; but where clients from outside get
+//   - the same through a node port, a load balancer address or an external
+//     IP; but where clients from outside get
 //     endpoints of this node only, just pods and this host, since such an
 //     endpoint need not have an address of this node's subnets;
 //   - a pod leaves the pod ranges, whether through a service or not.

@@ -23,7 +23,9 @@ type service struct {
 	// outsideLocal: clients from outside get the endpoints in local.
 	outsideLocal bool
 	local        []netip.AddrPort
-	elsewhere    bool // endpoints are on other nodes only: dropped, not refused
+	external     bool     // an address of clients outside
+	sources      []string // prefixes of clients that may use it; none: all
+	elsewhere    bool     // endpoints are on other nodes only: dropped, not refused
 }
 
 func (s service) family() reconciler.Family { return reconciler.FamilyOf(s.address) }
@@ -33,52 +35,76 @@ func (s service) pick(local bool, slots int) reconciler.Chain {
 	return reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Local: local, Slots: slots}
 }
 
+// sets are the sets that a kind of service has its elements in, and the
+// chains that it goes to.
+type sets struct {
+	entry, outside, inside, endpoints, masquerade, sources reconciler.SetName
+	external, restricted                                   string
+}
+
+func (s service) sets() sets {
+	if s.nodePort {
+		return sets{reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
+			reconciler.SetNodePortEndpoints, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted}
+	}
+	return sets{reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
+		reconciler.SetEndpoints, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.ChainExternal, reconciler.ChainRestricted}
+}
+
 // group makes the group; the address says only the family of a node port.
 func (s service) group() *reconciler.Group {
 	base := reconciler.Element{Family: s.family(), Address: s.address, Protocol: s.protocol, Port: s.port}
-	entry, outside, inside, endpoints := reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices, reconciler.SetEndpoints
-	external := reconciler.ChainExternal
 	if s.nodePort {
 		base.Address = netip.Addr{}
-		entry, outside, inside, endpoints = reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts, reconciler.SetNodePortEndpoints
-		external = reconciler.ChainNodePortExternal
 	}
+	sets := s.sets()
 	g := &reconciler.Group{Name: "service " + s.name}
-	add := func(set reconciler.SetName, chain string) {
+	add := func(set reconciler.SetName, change func(*reconciler.Element)) {
 		e := base
-		e.Set, e.Chain = set, chain
+		e.Set = set
+		change(&e)
 		g.Objects = append(g.Objects, e)
 	}
-	goes := func(local bool, n int, otherwise string) string {
-		if n == 0 {
-			return otherwise
-		}
-		return s.pick(local, n).Name()
+	goes := func(set reconciler.SetName, chain string) {
+		add(set, func(e *reconciler.Element) { e.Chain = chain })
 	}
-	otherwise := reconciler.ChainRefuse
+	all, local := reconciler.ChainRefuse, reconciler.ChainDiscard
 	if s.elsewhere {
-		otherwise = reconciler.ChainDiscard
+		all = reconciler.ChainDiscard
 	}
-	all := goes(false, len(s.targets), otherwise)
+	if n := len(s.targets); n > 0 {
+		all = s.pick(false, n).Name()
+	}
+	if n := len(s.local); n > 0 {
+		local = s.pick(true, n).Name()
+	}
+	masquerade := reconciler.ChainMasqueradeAll
 	if s.outsideLocal {
-		add(entry, external)
-		add(inside, all)
-		add(outside, goes(true, len(s.local), reconciler.ChainDiscard))
-	} else {
-		add(entry, all)
+		masquerade = reconciler.ChainMasqueradeInside
+		goes(sets.outside, local)
 	}
-	if s.nodePort {
-		masquerade := reconciler.ChainMasqueradeAll
-		if s.outsideLocal {
-			masquerade = reconciler.ChainMasqueradeInside
-		}
-		add(reconciler.SetMasqueradeNodePorts, masquerade)
+	switch {
+	case len(s.sources) > 0:
+		goes(sets.entry, sets.restricted)
+	case s.outsideLocal:
+		goes(sets.entry, sets.external)
+	default:
+		goes(sets.entry, all)
+	}
+	if s.outsideLocal || len(s.sources) > 0 {
+		goes(sets.inside, all)
+	}
+	for _, p := range s.sources {
+		add(sets.sources, func(e *reconciler.Element) { e.Prefix = netip.MustParsePrefix(p) })
+	}
+	if s.nodePort || s.external {
+		goes(sets.masquerade, masquerade)
 	}
 	for first, list := range map[int][]netip.AddrPort{0: s.targets, reconciler.LocalSlots: s.local} {
 		for i, target := range list {
-			e := base
-			e.Set, e.Slot, e.Target = endpoints, uint32(first+i), target
-			g.Objects = append(g.Objects, e)
+			add(sets.endpoints, func(e *reconciler.Element) { e.Slot, e.Target = uint32(first+i), target })
 		}
 	}
 	return g
@@ -140,7 +166,9 @@ func randomState(r *rand.Rand) reconciler.State {
 		if s.outsideLocal = r.IntN(3) == 0; s.outsideLocal {
 			s.local = s.targets[:r.IntN(len(s.targets)+1)]
 		}
-		s.elsewhere = r.IntN(5) == 0
+		if s.elsewhere = r.IntN(5) == 0; r.IntN(3) == 0 {
+			s.sources = [][]string{{"10.0.0.0/8", "192.0.2.7/32"}, {"0.0.0.0/0"}, {"fd24::/48", "ff00::/8"}, {"::/0"}}[r.IntN(2)+2*(s.address.BitLen()/128)]
+		}
 		services = append(services, s)
 	}
 	all := []string{"10.0.0.0/8", "10.244.0.0/16", "10.244.1.0/24", "10.244.2.0/24", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32", "0.0.0.0/0",

@@ -40,6 +40,14 @@ func skeleton(f reconciler.Family) []chain {
 			destination(f), protocol(), port())},
 		{name: reconciler.ChainNodePortExternal, rules: externalRules(f, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
 			protocol(), port())},
+		{name: reconciler.ChainRestricted, rules: []rule{
+			join(in(reconciler.SetSourceRanges, destination(f), protocol(), port(), source(f)), goTo(reconciler.ChainExternal)),
+			drop(),
+		}},
+		{name: reconciler.ChainNodePortRestricted, rules: []rule{
+			join(in(reconciler.SetNodePortSourceRanges, protocol(), port(), source(f)), goTo(reconciler.ChainNodePortExternal)),
+			drop(),
+		}},
 		{name: reconciler.ChainMasqueradeAll, rules: []rule{masquerade()}},
 		{name: reconciler.ChainMasqueradeInside, rules: []rule{
 			join(in(reconciler.SetPodRanges, source(f)), masquerade()),
@@ -74,7 +82,9 @@ func frontendRules(f reconciler.Family) []rule {
 		join(in(reconciler.SetNodePortAddresses, to), notLoopback(f), local(expr.CmpOpEq, toDestination),
 			vmap(reconciler.SetNodePorts, protocol(), port())),
 		join(echoRequest(f), in(reconciler.SetClusterAddresses, to), redirect()),
+		join(echoRequest(f), in(reconciler.SetLoadBalancerAddresses, to), redirect()),
 		join(in(reconciler.SetServiceRanges, to), local(expr.CmpOpNeq, toDestination), goTo(reconciler.ChainRefuse)),
+		join(in(reconciler.SetLoadBalancerAddresses, to), local(expr.CmpOpNeq, toDestination), goTo(reconciler.ChainRefuse)),
 	}
 }
 
@@ -108,6 +118,7 @@ func elsewhereRules(f reconciler.Family) []rule {
 	to := originalDestination(f)
 	return []rule{
 		join(in(reconciler.SetClusterAddresses, to), masquerade()),
+		vmap(reconciler.SetMasqueradeServices, to, protocol(), originalPort()),
 		join(in(reconciler.SetNodePortAddresses, to), vmap(reconciler.SetMasqueradeNodePorts, protocol(), originalPort())),
 	}
 }
@@ -159,7 +170,7 @@ func markerVersion(name string) (version int, ok bool) {
 func sendsTo(name string) bool {
 	switch name {
 	case reconciler.ChainRefuse, reconciler.ChainDiscard, reconciler.ChainExternal, reconciler.ChainNodePortExternal,
-		reconciler.ChainMasqueradeAll, reconciler.ChainMasqueradeInside:
+		reconciler.ChainRestricted, reconciler.ChainNodePortRestricted, reconciler.ChainMasqueradeAll, reconciler.ChainMasqueradeInside:
 		return true
 	}
 	return false

@@ -29,21 +29,24 @@ func newBackends(s *schema.Service, candidates []candidate) backends {
 	return b
 }
 
-// inside completes a frontend that the internal traffic policy counts for.
-func (b backends) inside(s *schema.Service, f Frontend) Frontend {
+// behind completes a frontend with what is behind it for whom. The internal
+// traffic policy counts for cluster IPs, the external one for the others:
+// there pods and the host itself use every endpoint even where it is Local.
+func (b backends) behind(s *schema.Service, f Frontend) Frontend {
 	f.Endpoints, f.Ready = b.all, len(b.all)
-	if s.InternalLocal {
+	switch {
+	case f.Kind == ClusterIP && s.InternalLocal:
 		f.Endpoints, f.Elsewhere = b.local, len(b.local) == 0 && len(b.all) > 0
-	}
-	return f
-}
-
-// outside completes a frontend that the external traffic policy counts for.
-// Pods and the host itself use every endpoint even where it is Local.
-func (b backends) outside(s *schema.Service, f Frontend) Frontend {
-	f.Endpoints, f.Ready = b.all, len(b.all)
-	if s.ExternalLocal {
+	case f.Kind != ClusterIP && s.ExternalLocal:
 		f.OutsideLocal, f.Local = true, b.local
+	}
+	if len(s.SourceRanges) > 0 && (f.Kind == NodePort || f.Kind == LoadBalancer) {
+		f.Restricted = true
+		for _, p := range s.SourceRanges {
+			if schema.FamilyOf(p.Addr()) == f.Family {
+				f.Sources = append(f.Sources, p)
+			}
+		}
 	}
 	return f
 }

@@ -29,6 +29,8 @@ type FrontendKind uint8
 const (
 	ClusterIP FrontendKind = iota + 1
 	NodePort
+	LoadBalancer
+	ExternalIP
 )
 
 // Frontend is an address and port on which a service answers. A node port
@@ -51,6 +53,9 @@ type Frontend struct {
 	// endpoints in Local, those of this node, and no others.
 	OutsideLocal bool
 	Local        []netip.AddrPort
+	// Restricted says that only clients in Sources may use it.
+	Restricted bool
+	Sources    []netip.Prefix
 	// Endpoint states, for status: how many there are and how many serve.
 	Ready, Total int
 }
@@ -58,7 +63,8 @@ type Frontend struct {
 // Equal reports whether two frontends are the same but for the counts.
 func (f Frontend) Equal(o Frontend) bool {
 	return f.Kind == o.Kind && f.Family == o.Family && f.Address == o.Address && f.Protocol == o.Protocol &&
-		f.Port == o.Port && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal &&
+		f.Port == o.Port && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted &&
+		slices.Equal(f.Sources, o.Sources) &&
 		slices.Equal(f.Endpoints, o.Endpoints) && slices.Equal(f.Local, o.Local)
 }
 
@@ -109,14 +115,23 @@ func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
 		for _, address := range s.ClusterIPs {
 			family := schema.FamilyOf(address)
 			b := newBackends(s, r.candidates(s, port, family, live))
-			f := Frontend{Family: family, Protocol: port.Protocol, PortName: port.Name, Total: b.total}
-			inside := f
-			inside.Kind, inside.Address, inside.Port = ClusterIP, address, port.Port
-			out = append(out, b.inside(s, inside))
+			add := func(kind FrontendKind, address netip.Addr, number uint16) {
+				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Total: b.total}
+				out = append(out, b.behind(s, f))
+			}
+			add(ClusterIP, address, port.Port)
 			if port.NodePort != 0 {
-				outside := f
-				outside.Kind, outside.Port = NodePort, port.NodePort
-				out = append(out, b.outside(s, outside))
+				add(NodePort, netip.Addr{}, port.NodePort)
+			}
+			for _, a := range s.LoadBalancerIPs {
+				if schema.FamilyOf(a) == family {
+					add(LoadBalancer, a, port.Port)
+				}
+			}
+			for _, a := range s.ExternalIPs {
+				if schema.FamilyOf(a) == family && !slices.Contains(s.LoadBalancerIPs, a) {
+					add(ExternalIP, a, port.Port)
+				}
 			}
 		}
 	}
