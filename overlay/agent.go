@@ -42,13 +42,10 @@ type Options struct {
 	Cluster  string // name of the cluster; nodes of another are not heard
 	Node     string // name of this node
 	StateDir string // must exist
-	// Bind is the underlay address and the port that gossip listens on.
-	Bind      netip.AddrPort
-	Encrypted bool
+	Binding
 	// KeyFile holds the keys, see ReadKeys. It need not exist yet: the agent
 	// waits for it and reads it again when it changes.
 	KeyFile string
-	Profile string // lan (default) or wan
 	// Bootstrap says that this is the first node: it may claim without having
 	// met anybody. It counts only while nobody else was ever heard of.
 	Bootstrap bool
@@ -244,8 +241,8 @@ func (a *Agent) Announce(n Announcement) {
 
 // Rebind changes where gossip listens and how. The data plane is not
 // touched; gossip is started anew if anything differs.
-func (a *Agent) Rebind(bind netip.AddrPort, encrypted bool, profile string) {
-	a.network.rebind(bind, encrypted, profile)
+func (a *Agent) Rebind(b Binding) {
+	a.network.rebind(b)
 }
 
 // Release voids the claims of a node, or all claims of a subnet, as they are

@@ -226,16 +226,16 @@ func TestRealNetworkAndRebind(t *testing.T) {
 	c.settings.Roster = nil
 	c.change = func(o *Options) {
 		o.Transport = nil
-		o.Bind, o.Join = binds[0], binds[1:]
+		o.Address, o.Join = binds[0], binds[1:]
 		if o.Node == "node-2" {
-			o.Bind, o.Join = binds[1], binds[:1]
+			o.Address, o.Join = binds[1], binds[:1]
 		}
 	}
 	c.startAll(2)
 	c.wait("two nodes settle over loopback", c.settled(1))
 	before := c.claims()
 	moved := c.nodes["node-2"]
-	moved.Rebind(bind(3), false, "lan")
+	moved.Rebind(Binding{Address: bind(3), Profile: "lan"})
 	c.wait("node-2 listens elsewhere", func() bool {
 		conn, err := net.Dial("tcp", binds[1].String())
 		if err == nil {

@@ -79,7 +79,7 @@ func (c *core) targets() []target {
 	for _, m := range c.members {
 		up[m.addr] = up[m.addr] || m.up && m.stale.IsZero()
 	}
-	port := c.opts.Bind.Port()
+	port := c.opts.Address.Port()
 	if c.network.gossip.IsValid() {
 		port = c.network.gossip.Port()
 	}
@@ -95,7 +95,9 @@ func (c *core) targets() []target {
 		if m != nil {
 			add(name, m.addr)
 		}
-		if node != nil {
+		if node != nil && node.Gossip.IsValid() {
+			add(name, node.Gossip)
+		} else if node != nil {
 			for _, a := range node.Addresses {
 				add(name, netip.AddrPortFrom(a, port))
 			}

@@ -37,7 +37,7 @@ const (
 //	everywhere FIGURE [-stdout RE] [-without RE] -- PROGRAM ARG...
 //	                               the same on every node of the lab
 //	within FIGURE PROGRAM ARG...   the same, at the first try
-//	needs PROGRAM...               skips the script where one is not installed
+//	needs PROGRAM|/DEVICE...       skips the script where one is missing
 //	requires REASON PROGRAM ARG... skips the script where the program fails
 //
 // and for traffic seen, balanced, answers and refused (traffic_test.go), for

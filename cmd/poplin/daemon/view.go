@@ -30,7 +30,7 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 	}
 	for _, n := range c.Nodes {
 		p := peer(n.Meta.Name.Name)
-		p.Underlay, p.MTU = n.Addresses, 0
+		p.Underlay, p.MTU = underlayAddresses(n), 0
 		if n.External {
 			p.State = view.Alive
 		}
