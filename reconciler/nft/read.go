@@ -278,8 +278,9 @@ func (r *reader) tryElements(l layout) (twice bool, err error) {
 				ranges = append(ranges, bound{raw.key, raw.end})
 				continue
 			}
-			twice = twice || seen[string(raw.key)]
-			seen[string(raw.key)] = true
+			key := string(raw.key) + string(raw.keyEnd)
+			twice = twice || seen[key]
+			seen[key] = true
 			r.addElement(l, raw)
 		}
 	}
@@ -293,7 +294,11 @@ func (r *reader) tryElements(l layout) (twice bool, err error) {
 
 func (r *reader) addElement(l layout, raw rawElement) {
 	e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}
-	if err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e)); err != nil {
+	err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e))
+	if l.ranged() && err == nil {
+		err = decodeEnd(raw.keyEnd, &e)
+	}
+	if err != nil {
 		r.damaged("set %s: %v", l.name, err)
 		return
 	}
@@ -309,6 +314,7 @@ func (r *reader) addPrefixes(set reconciler.SetName, list []netip.Prefix) {
 // rawElement is an element as the kernel gives it.
 type rawElement struct {
 	key, value []byte
+	keyEnd     []byte // of a key that ends with a range
 	chain      string // of a verdict
 	end        bool   // the end of a range
 }
@@ -322,6 +328,9 @@ func parseElement(b []byte) (rawElement, error) {
 		case unix.NFTA_SET_ELEM_KEY:
 			v, _ := find(a.data, unix.NFTA_DATA_VALUE)
 			e.key = v.data
+		case nftables.NFTA_SET_ELEM_KEY_END:
+			v, _ := find(a.data, unix.NFTA_DATA_VALUE)
+			e.keyEnd = v.data
 		case unix.NFTA_SET_ELEM_FLAGS:
 			e.end = a.uint32()&unix.NFT_SET_ELEM_INTERVAL_END != 0
 		case unix.NFTA_SET_ELEM_DATA:
