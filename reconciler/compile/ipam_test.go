@@ -163,7 +163,9 @@ func TestAssignProperties(t *testing.T) {
 			}
 			config := podsOf(strings.Join(words, " "))
 			given, problems := Assign(config, "node-1", subnets, before)
-			if len(given)+len(problems) != len(words) {
+			// A pod that keeps one family's address while the other's range is
+			// full has both, an address and a problem.
+			if len(words)-len(given) > len(problems) {
 				t.Fatalf("%d pods, %d with addresses, problems: %v", len(words), len(given), problems)
 			}
 			owner := map[netip.Addr]schema.Name{}
