@@ -167,6 +167,9 @@ func (c *core) problems(s Snapshot, now time.Time) []Problem {
 			add(fmt.Sprintf("two nodes call themselves %s: %s and %s", name, e.addr.Addr(), e.other.Addr()), "give one of them another --node")
 		}
 	}
+	if c.configured && !c.exchanged && len(c.settings.Roster) == 0 && len(c.opts.Join) == 0 && !c.mayStartAlone() {
+		add("this node knows nobody to ask which subnets are taken", "give it --join ADDRESS of another node, or write Node documents; --bootstrap on the very first node")
+	}
 	out = append(out, c.peerProblems(s)...)
 	slices.SortFunc(out, func(a, b Problem) int { return strings.Compare(a.What, b.What) })
 	return out

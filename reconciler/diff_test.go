@@ -309,6 +309,42 @@ func TestNothingIsDeletedBeforeDesiredIsComplete(t *testing.T) {
 	}
 }
 
+// What was withheld, or stood behind a conflict, is no drift when it is done.
+func TestDoingLaterIsNoDrift(t *testing.T) {
+	ctx := context.Background()
+	host := NewMemory(KindLink, KindElement)
+	element := func(verdict string) Element {
+		return Element{Family: IPv4, Set: SetServices, Address: netip.MustParseAddr("10.0.0.1"), Protocol: TCP, Port: 80, Chain: verdict}
+	}
+	host.Put(Link{Name: "old", Type: LinkBridge})
+	engine := NewEngine(host)
+	state := func(verdict string) State {
+		return NewState(&Group{Name: "host", Objects: []Object{Link{Name: "br", Type: LinkBridge}, element(verdict)}})
+	}
+	engine.Converge(ctx, desire(state("refuse"), false))
+	host.Conflicts(Conflict{Key: LinkKey{"", "br"}, What: "link br is not poplin's"})
+	host.Remove(LinkKey{"", "br"})
+	want := state("pick-1")
+	if round := engine.Converge(ctx, desire(want, false)); round.Withheld != 2 || len(round.Conflicts) != 1 {
+		t.Fatalf("got %+v", round)
+	}
+	host.Conflicts()
+	round := engine.Converge(ctx, desire(want, true))
+	if len(round.Plan) != 3 || !round.Settled() {
+		t.Fatalf("got %+v", round)
+	}
+	for _, op := range round.Plan {
+		if op.Cause != CauseConfig {
+			t.Errorf("%v: cause %s", op, op.Cause)
+		}
+	}
+	host.Remove(LinkKey{"", "br"})
+	round = engine.Converge(ctx, desire(want, true))
+	if len(round.Plan) != 1 || round.Plan[0].Cause != CauseDrift {
+		t.Errorf("got %+v", round)
+	}
+}
+
 func TestConflictLeavesTheRestAlone(t *testing.T) {
 	host := NewMemory(KindLink, KindAddress)
 	host.Conflicts(Conflict{Key: LinkKey{"", "br"}, What: "link br is not poplin's"}, Conflict{Key: LinkKey{"", "other"}})

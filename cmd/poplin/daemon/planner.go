@@ -74,6 +74,21 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	return g
 }
 
+// foresee computes the goal of the round after next. Pods are endpoints only
+// once they stand: a plan says what comes of it when the first round has made
+// them. With conflicts that may not come to pass (see Daemon.stand).
+func foresee(f facts, compiler *compile.Compiler, conflicts []reconciler.Conflict) goal {
+	g := reach(f, compiler)
+	if len(conflicts) > 0 {
+		return g
+	}
+	f.standing = standing(f)
+	for _, p := range g.view.Self.Pods {
+		f.standing[reconciler.NamespaceName(p.Namespace, p.Name)] = true
+	}
+	return reach(f, compiler)
+}
+
 // ownClaims are the claims whose addresses this node uses: confirmed ones,
 // and lost ones whose pods keep running. unsettled says that there is one
 // that is only proposed.
