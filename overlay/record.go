@@ -65,7 +65,7 @@ type Rejection struct {
 type PodEntry struct {
 	Namespace string       `json:"s"`
 	Name      string       `json:"n"`
-	Addresses []netip.Addr `json:"a,omitempty"` // at most one per family
+	Addresses []netip.Addr `json:"a,omitempty"` // at most one per family; none: the node's own
 	Ready     bool         `json:"r,omitempty"`
 }
 

@@ -134,15 +134,15 @@ func newLive(c *schema.Config, v view.View, host Host) *live {
 }
 
 // pod returns a pod's address in a family, if it has one, and whether it is
-// ready. A pod in the host's network has its node's address and is ready
-// while the node is alive.
+// ready. A pod in the host's network has its node's address; if its node says
+// nothing of it, as earlier releases do, it is ready while the node is alive.
 func (l *live) pod(p *schema.Pod, family schema.Family) (netip.Addr, bool) {
-	up := !l.failed[p.NodeName]
-	addresses, ready := l.underlay[p.NodeName], up
-	if !p.HostNetwork {
-		known := l.pods[podKey{p.NodeName, p.Namespace, p.Meta.Name.Name}]
-		addresses, ready = known.Addresses, up && known.Ready
+	known, announced := l.pods[podKey{p.NodeName, p.Namespace, p.Meta.Name.Name}]
+	addresses, ready := known.Addresses, known.Ready
+	if p.HostNetwork {
+		addresses, ready = l.underlay[p.NodeName], known.Ready || !announced
 	}
+	ready = ready && !l.failed[p.NodeName]
 	for _, a := range addresses {
 		if schema.FamilyOf(a) == family {
 			return a, ready

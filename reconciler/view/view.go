@@ -52,7 +52,7 @@ type Backend struct {
 // Pod is a pod with its addresses, as the node that runs it says.
 type Pod struct {
 	Namespace, Name string
-	Addresses       []netip.Addr // at most one per family
+	Addresses       []netip.Addr // at most one per family; none: those of the node (hostNetwork)
 	Ready           bool
 }
 
