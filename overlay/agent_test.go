@@ -139,6 +139,33 @@ func TestStopping(t *testing.T) {
 	c.wait("node-2 is failed once its host is silent", func() bool { return c.state("node-1", "node-2") == PeerFailed })
 }
 
+// Nodes that restart together meet one after the other. Who has not been met
+// yet is not failed for that, until there was time to meet.
+func TestRestartedTogether(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	c.startAll(3)
+	c.wait("three nodes settle", c.settled(1))
+	stopAll := func() {
+		for name := range c.nodes {
+			c.stop(name)
+		}
+	}
+	stopAll()
+	met := func() bool { return c.nodes["node-1"].Snapshot().Joined && c.state("node-1", "node-2") == PeerAlive }
+	c.change = func(o *Options) { o.Timing.Rejoin = time.Minute }
+	c.startAll(2)
+	c.wait("node-1 meets node-2", met)
+	if got := c.state("node-1", "node-3"); got != PeerAlive {
+		t.Errorf("node-3 is %s before it can have answered", got)
+	}
+	stopAll()
+	c.change = nil
+	c.startAll(2)
+	c.wait("node-1 meets node-2 again", met)
+	c.wait("node-3 is failed", func() bool { return c.state("node-1", "node-3") == PeerFailed })
+}
+
 func TestReinstalledNodeGetsItsSubnetBack(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3)

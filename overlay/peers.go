@@ -61,12 +61,17 @@ func (c *core) liveness(name string, now time.Time) (state PeerState, stopping b
 		return PeerAlive, r.Stopping != 0
 	case m != nil && known && r.Stopping != 0 && !m.silent && now.Sub(m.since) < c.timing.StopGrace:
 		return PeerAlive, true
-	case m == nil && known && !c.joined() && !c.wasFailed[name]:
+	case m == nil && known && !c.wasFailed[name] && (!c.joined() || c.early(now)):
 		// Nothing is known yet: as it was when this daemon stopped.
 		return PeerAlive, false
 	}
 	return PeerFailed, false
 }
+
+// early reports whether a peer may have started together with this node, and
+// not have been dialled again since: the one that gossip was joined through
+// need not know it either.
+func (c *core) early(now time.Time) bool { return now.Sub(c.started) < 2*c.timing.Rejoin }
 
 func (c *core) peer(name string, now time.Time) Peer {
 	p := Peer{Name: name}

@@ -169,6 +169,28 @@ func TestNothingToReadKeepsTheCurrentRevision(t *testing.T) {
 	}
 }
 
+func TestFilesWithoutDocumentsAreAnEmptySource(t *testing.T) {
+	s := newShelf(t)
+	s.put(files(2))
+	s.offer("r1")
+	s.put(map[string]string{"notes.yaml": "# later\n---\n"})
+	if s.offer("r2") {
+		t.Error("something changed")
+	}
+	s.want("r1", "", "")
+	if got := s.documents.state().source; got.State != source.StateEmpty || !strings.Contains(got.Problem, "no documents") {
+		t.Errorf("state %s, problem %q", got.State, got.Problem)
+	}
+	pods := files(2)
+	delete(pods, "cluster.yaml")
+	s.put(pods)
+	s.offer("r3")
+	s.want("r1", "r3", "")
+	if got := firstError(s.documents.state().rejected.Diagnostics); !strings.HasPrefix(got, "no document of kind Cluster") {
+		t.Errorf("first error: %q", got)
+	}
+}
+
 func TestAnotherNameForTheSameContentIsNoNewConfig(t *testing.T) {
 	s := newShelf(t)
 	s.put(files(2))

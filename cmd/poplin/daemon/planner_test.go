@@ -100,6 +100,22 @@ func TestAddressesStayWithTheirPods(t *testing.T) {
 	}
 }
 
+// TestNoNewAddressesWhereTheyCannotBeKept: the pods that have some go on.
+func TestNoNewAddressesWhereTheyCannotBeKept(t *testing.T) {
+	const second = `---
+apiVersion: v1
+kind: Pod
+metadata: {name: api}
+spec: {nodeName: node-1}
+`
+	f := factsOf(t, rosterText+podText+second, overlay.Snapshot{Joined: true})
+	f.addresses = map[schema.Name][]netip.Addr{{Namespace: "default", Name: "web"}: addrs("10.244.1.99")}
+	f.frozen = true
+	if g := reach(f, compile.New()); !sameAddresses(g.addresses, f.addresses) || len(g.view.Self.Pods) != 1 {
+		t.Errorf("%v", g.addresses)
+	}
+}
+
 func TestCause(t *testing.T) {
 	last := inputs{digest: "a", underlay: "u", members: "m"}
 	for _, c := range []struct {

@@ -24,6 +24,9 @@ type inputs struct {
 	members  string
 }
 
+// diskRetry is how long a full disk is left alone.
+const diskRetry = 5 * time.Second
+
 // desire computes what a round is to reach. It runs on the loop's goroutine.
 func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (reconciler.Desired, error) {
 	revision := d.documents.now()
@@ -53,7 +56,10 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 	g := reach(f, d.compiler)
 	if len(g.Subnets) > 0 && !sameAddresses(g.addresses, d.addresses.pods) {
 		if err := d.addresses.write(g.addresses); err != nil {
-			return reconciler.Desired{}, err
+			f.frozen = true
+			time.AfterFunc(diskRetry, d.kick)
+			g = reach(f, d.compiler)
+			g.problems = append(g.problems, compile.Problem{What: err.Error() + ": new pods have none", Remedy: "df " + d.o.StateDir})
 		}
 	}
 	d.announce(revision, g)
@@ -156,6 +162,7 @@ func advertised(c *schema.Config, self string, addresses []netip.Addr) []netip.A
 // report keeps the account of a round. It runs on the loop's goroutine.
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
+	d.documents.saveAgain()
 	d.logRound(r)
 	// Pods whose interface came or went are to be announced; the round after
 	// this one does it.
