@@ -150,6 +150,8 @@ type Pod struct {
 	// Up: its namespace and interface are there, so that processes can be
 	// started in it.
 	Up bool `json:"up,omitempty"`
+	// Probed: its document has readiness probes.
+	Probed bool `json:"probed,omitempty"`
 	// Reason says why it is not ready.
 	Reason      string `json:"reason,omitempty"`
 	HostNetwork bool   `json:"hostNetwork,omitempty"`

@@ -69,8 +69,14 @@ func fillNode(s *api.Status, a accountState) {
 		}
 		s.Subnets = append(s.Subnets, out)
 	}
+	probed := map[schema.Name]bool{}
+	for _, p := range c.Pods {
+		probed[p.Meta.Name] = len(p.Probes) > 0
+	}
 	for _, p := range g.view.Self.Pods {
-		s.Pods = append(s.Pods, podStatus(p, a))
+		out := podStatus(p, a)
+		out.Probed = probed[schema.Name{Namespace: p.Namespace, Name: p.Name}]
+		s.Pods = append(s.Pods, out)
 	}
 }
 
