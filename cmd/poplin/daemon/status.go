@@ -37,6 +37,8 @@ func (d *Daemon) Status() api.Status {
 	// Gossip goes on between rounds; what it says is read afresh.
 	if a.facts.revision != nil {
 		a.facts.members = d.membership.snapshot()
+		// So do looks at pods that change nothing but the reason.
+		a.facts.health = d.readiness.prober.Results()
 	}
 	fillNode(&s, a)
 	fillMembers(&s, a)
