@@ -81,7 +81,7 @@ type listeners interface {
 }
 
 // New makes a Prober that knows no pods. It starts nothing.
-func New(o Options) *Prober { return newProber(&host{enter: o.Enter}, o.Log) }
+func New(o Options) *Prober { return newProber(newHost(o.Enter), o.Log) }
 
 // maxCommands is how many exec probes run at one time.
 const maxCommands = 16

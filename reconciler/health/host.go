@@ -17,6 +17,15 @@ import (
 // host looks at the pods of this host.
 type host struct {
 	enter func(netns string, fn func() error) error
+	gates chan struct{} // one for each thread that may be in a namespace
+}
+
+// maxThreads is how many threads are in pods' namespaces at one time. They
+// stay only for as long as it takes to open a socket or to start a command.
+const maxThreads = 8
+
+func newHost(enter func(netns string, fn func() error) error) *host {
+	return &host{enter: enter, gates: make(chan struct{}, maxThreads)}
 }
 
 // in runs fn in a pod's network namespace.
@@ -24,6 +33,8 @@ func (h *host) in(pod Pod, fn func() error) error {
 	if pod.Netns == "" {
 		return fn()
 	}
+	h.gates <- struct{}{}
+	defer func() { <-h.gates }()
 	return h.enter(pod.Netns, fn)
 }
 
@@ -63,7 +74,11 @@ func address(pod Pod, at netip.Addr, port uint16) (netip.AddrPort, error) {
 func (h *host) listeners(pod Pod) (listeners, error) {
 	var out listeners
 	err := h.in(pod, func() error {
-		d, err := openDiag(linkWith(pod.Addresses))
+		link := linkWith(pod.Addresses)
+		if link == 0 && pod.Netns != "" {
+			return errors.New("the pod's address is not on a link yet")
+		}
+		d, err := openDiag(link)
 		if errors.Is(err, errNoDiag) {
 			out = blind{}
 			return nil

@@ -26,7 +26,7 @@ func TestListeners(t *testing.T) {
 		return
 	}
 	n := newNamespace(t)
-	h := &host{enter: n.enter}
+	h := newHost(n.enter)
 	toDevice := func(fd int) error { return unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "eth0") }
 	onlyV6 := func(fd int) error { return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1) }
 	for i, test := range []struct {
@@ -85,7 +85,7 @@ func TestConnect(t *testing.T) {
 		return
 	}
 	n := newNamespace(t)
-	h := &host{enter: n.enter}
+	h := newHost(n.enter)
 	tcp := func(host netip.Addr, port uint16) schema.Probe {
 		p := plain
 		p.TCP = &schema.TCPProbe{Host: host, Port: port}
@@ -127,7 +127,7 @@ func TestGet(t *testing.T) {
 		return
 	}
 	n := newNamespace(t)
-	h := &host{enter: n.enter}
+	h := newHost(n.enter)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/headers":
@@ -195,7 +195,7 @@ func TestExec(t *testing.T) {
 		return
 	}
 	n := newNamespace(t)
-	h := &host{enter: n.enter}
+	h := newHost(n.enter)
 	t.Setenv("NOTIFY_SOCKET", "/nowhere")
 	run := func(command ...string) error { return h.probe(t.Context(), n.pod(), schema.Probe{Exec: command}) }
 	shell := func(script string) error { return run("sh", "-c", script) }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -85,7 +86,24 @@ func newNamespace(t *testing.T) *namespace {
 	n.run("ip", "link", "set", "peer0", "up")
 	n.run("ip", "addr", "add", v4.String()+"/24", "dev", "eth0")
 	n.run("ip", "addr", "add", v6.String()+"/64", "dev", "eth0", "nodad")
+	n.awaitAddress()
 	return n
+}
+
+// awaitAddress waits until the IPv6 address can be used, which is when the
+// kernel has noticed that the link has a carrier.
+func (n *namespace) awaitAddress() {
+	n.t.Helper()
+	var out []byte
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if err := n.enter("", func() (err error) {
+			out, err = exec.Command("ip", "-6", "route", "get", v6.String()).CombinedOutput()
+			return err
+		}); err == nil && strings.HasPrefix(string(out), "local ") {
+			return
+		}
+	}
+	n.t.Fatalf("%s is not local: %s", v6, out)
 }
 
 // enter is Options.Enter of a host with this one namespace.

@@ -78,10 +78,10 @@ func (s *schedule) next() time.Duration {
 	return d + time.Duration((rand.Float64()*2-1)*jitter*float64(d))
 }
 
-// listenPause is the time to the next look for listeners, after having been
-// ready or not for so long. No event tells of a new one.
-func listenPause(ready bool, err error, since time.Duration) time.Duration {
-	if ready || err != nil {
+// listenPause is the time to the next look for listeners, after having waited
+// for so long. No event tells of a new one.
+func listenPause(ready bool, since time.Duration) time.Duration {
+	if ready {
 		return longestLook
 	}
 	return min(longestLook, max(shortestLook, since/lateness))

@@ -137,7 +137,7 @@ func (p *Prober) keepProbing(ctx context.Context, w *watch, i int) {
 		if err != nil {
 			v.reason = describe(probe) + ": " + err.Error()
 		} else if !v.ready {
-			v.reason = describe(probe) + ": succeeds since a moment"
+			v.reason = fmt.Sprintf("%s: has not succeeded %d times in a row yet", describe(probe), probe.SuccessThreshold)
 		}
 		p.judge(w, i, v)
 	}
@@ -176,7 +176,7 @@ func (p *Prober) keepListening(ctx context.Context, w *watch) {
 			ready, since = v.ready, time.Now()
 		}
 		p.judge(w, 0, v)
-		if !pause(ctx, listenPause(ready, err, time.Since(since))) {
+		if !pause(ctx, listenPause(ready && err == nil, time.Since(since))) {
 			return
 		}
 	}
