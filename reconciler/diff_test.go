@@ -384,6 +384,34 @@ func TestFailedOperationSkipsOnlyItsDependants(t *testing.T) {
 	}
 }
 
+// brittle is a Memory in which a link takes its addresses along when it goes,
+// as in the kernel.
+type brittle struct{ *Memory }
+
+func (b brittle) Apply(ctx context.Context, plan Plan, desired State) error {
+	err := b.Memory.Apply(ctx, plan, desired)
+	for _, op := range plan {
+		if l, ok := op.Before.(Link); ok && op.Verb == Delete {
+			b.Remove(AddressKey{Link: l.Name, Prefix: netip.MustParsePrefix("10.0.0.1/24")})
+		}
+	}
+	return err
+}
+
+func TestWhatALinkTakesAlongIsNoDrift(t *testing.T) {
+	host := brittle{NewMemory(KindLink, KindAddress)}
+	engine := NewEngine(host)
+	address := Address{Link: "br", Prefix: netip.MustParsePrefix("10.0.0.1/24")}
+	state := func(kind LinkType) State {
+		return NewState(&Group{Name: "host", Objects: []Object{Link{Name: "br", Type: kind}, address}})
+	}
+	engine.Converge(context.Background(), desire(state(LinkBridge), true))
+	round := engine.Converge(context.Background(), desire(state(LinkTUN), true))
+	if !round.Settled() || len(round.Plan) != 3 || round.Plan[2].Cause != CauseConfig {
+		t.Errorf("%v %+v", round.Err, round.Plan)
+	}
+}
+
 func TestLoopPutsBackWhatDrifts(t *testing.T) {
 	host := NewMemory(KindLink)
 	link := Link{Name: "br", Type: LinkBridge}

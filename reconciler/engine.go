@@ -39,8 +39,8 @@ func (r Round) Settled() bool { return r.Err == nil && r.Withheld == 0 && len(r.
 const maxPasses = 4
 
 // Engine brings a list of targets to a desired state. It remembers the last
-// desired state that was reached only to say why an operation is needed. It is used by one
-// goroutine at a time.
+// desired state that was reached only to say why an operation is needed. It
+// is used by one goroutine at a time.
 type Engine struct {
 	targets []Target
 	last    State
@@ -106,6 +106,12 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 		plan := e.Plan(observed, round.Desired)
 		doable, withheld := withhold(plan, round.Desired.Complete)
 		doable, round.Conflicts = dropConflicts(doable, observed.Conflicts)
+		if pass > 1 {
+			// What the first pass took along with a link is no drift.
+			for i := range doable {
+				doable[i].Cause = round.Plan[0].Cause
+			}
+		}
 		round.Plan = append(round.Plan, doable...)
 		round.Withheld = withheld
 		if len(doable) == 0 {

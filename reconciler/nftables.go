@@ -48,7 +48,7 @@ func (p Protocol) String() string {
 
 // SkeletonVersion is the version of the constant ruleset; it is part of the
 // name of the marker chain, poplin-skeleton-VERSION.
-const SkeletonVersion = 1
+const SkeletonVersion = 2
 
 // Table is the table `poplin` of one family with its constant skeleton:
 // sets, maps, base chains and their rules.
@@ -82,8 +82,15 @@ type Chain struct {
 	Family Family
 	// NodePort chains look slots up by node port, the others by address.
 	NodePort bool
-	Slots    int
+	// Local chains pick among the slots from LocalSlots, which stand for the
+	// endpoints of this node.
+	Local bool
+	Slots int
 }
+
+// LocalSlots is the number of the first slot that stands for an endpoint of
+// this node, of frontends that send clients from outside to no other.
+const LocalSlots = 1 << 16
 
 // ChainKey identifies a Chain.
 type ChainKey struct {
@@ -91,12 +98,16 @@ type ChainKey struct {
 	Name   string
 }
 
-// Name gives the chain's name in its table: pick-3, node-port-pick-3.
+// Name gives the chain's name in its table: pick-3, node-port-local-pick-3.
 func (c Chain) Name() string {
-	if c.NodePort {
-		return fmt.Sprintf("node-port-pick-%d", c.Slots)
+	name := fmt.Sprintf("pick-%d", c.Slots)
+	if c.Local {
+		name = "local-" + name
 	}
-	return fmt.Sprintf("pick-%d", c.Slots)
+	if c.NodePort {
+		name = "node-port-" + name
+	}
+	return name
 }
 
 func (c Chain) Kind() Kind     { return KindChain }
@@ -104,9 +115,30 @@ func (c Chain) Key() Key       { return ChainKey{c.Family, c.Name()} }
 func (c Chain) Needs() []Key   { return []Key{TableKey{c.Family}} }
 func (c Chain) String() string { return fmt.Sprintf("chain %s poplin %s", c.Family, c.Name()) }
 
-// ChainRefuse is the skeleton's chain that rejects a packet: a TCP reset, or
-// ICMP port unreachable. Frontends without endpoints go there.
-const ChainRefuse = "refuse"
+// The chains of the skeleton that elements send packets to.
+const (
+	// ChainRefuse rejects a packet: a TCP reset, or ICMP port unreachable.
+	// Frontends without endpoints go there.
+	ChainRefuse = "refuse"
+	// ChainDiscard drops a packet. Frontends go there whose endpoints are all
+	// on other nodes, while a traffic policy wants one of this node.
+	ChainDiscard = "discard"
+	// ChainExternal asks where the client is: one from outside goes where
+	// outside-services says, pods and this host where inside-services says.
+	ChainExternal = "external"
+	// ChainNodePortExternal is the same for node ports.
+	ChainNodePortExternal = "node-port-external"
+	// ChainRestricted lets clients through to ChainExternal that
+	// source-ranges has for their frontend, and drops others.
+	ChainRestricted = "restricted"
+	// ChainNodePortRestricted is the same for node ports.
+	ChainNodePortRestricted = "node-port-restricted"
+	// ChainMasqueradeAll gives a connection this node's address.
+	ChainMasqueradeAll = "masquerade-all"
+	// ChainMasqueradeInside does so only for pods and this host: a client
+	// from outside goes to endpoints of this node, and keeps its address.
+	ChainMasqueradeInside = "masquerade-inside"
+)
 
 // SetName names a set or map of the skeleton.
 type SetName string
@@ -121,10 +153,27 @@ const (
 	SetNodePorts SetName = "node-ports"
 	// SetNodePortEndpoints: l4proto . dport . slot → addr . port.
 	SetNodePortEndpoints SetName = "node-port-endpoints"
+	// SetOutsideServices: daddr . l4proto . dport → verdict for clients from
+	// outside, of frontends that have a verdict of their own for them.
+	SetOutsideServices SetName = "outside-services"
+	// SetInsideServices: the same key → verdict for everybody else.
+	SetInsideServices SetName = "inside-services"
+	// SetOutsideNodePorts: l4proto . dport → verdict, likewise.
+	SetOutsideNodePorts SetName = "outside-node-ports"
+	// SetInsideNodePorts: l4proto . dport → verdict, likewise.
+	SetInsideNodePorts SetName = "inside-node-ports"
+	// SetSourceRanges (intervals): daddr . l4proto . dport . saddr of clients
+	// that may use a restricted frontend.
+	SetSourceRanges SetName = "source-ranges"
+	// SetNodePortSourceRanges (intervals): l4proto . dport . saddr, likewise.
+	SetNodePortSourceRanges SetName = "node-port-source-ranges"
 	// SetNodePortAddresses (intervals): local addresses on which node ports answer.
 	SetNodePortAddresses SetName = "node-port-addresses"
 	// SetClusterAddresses: the cluster IPs; they answer ping.
 	SetClusterAddresses SetName = "cluster-addresses"
+	// SetLoadBalancerAddresses: addresses that nobody but services has; they
+	// answer ping, and what is there and no frontend is refused.
+	SetLoadBalancerAddresses SetName = "load-balancer-addresses"
 	// SetServiceRanges (intervals): what is here and no frontend is refused.
 	SetServiceRanges SetName = "service-ranges"
 	// SetHairpin: local endpoint . the same address; a pod that reaches
@@ -140,8 +189,12 @@ const (
 	// SetMasqueradeExclude (intervals): destinations that pods reach with
 	// their own address: pod ranges, configured ones, multicast, broadcast.
 	SetMasqueradeExclude SetName = "masquerade-exclude"
-	// SetMasqueradeNodePorts: l4proto . dport of node ports whose connections
-	// from outside to endpoints elsewhere are masqueraded.
+	// SetMasqueradeServices: daddr . l4proto . dport of frontends that are
+	// reached from outside → verdict that says which connections to endpoints
+	// elsewhere are masqueraded.
+	SetMasqueradeServices SetName = "masquerade-services"
+	// SetMasqueradeNodePorts: l4proto . dport of node ports → verdict that says
+	// which connections to endpoints elsewhere are masqueraded.
 	SetMasqueradeNodePorts SetName = "masquerade-node-ports"
 )
 
@@ -187,9 +240,6 @@ func (e Element) String() string {
 	if e.Address.IsValid() {
 		key = append(key, e.Address.String())
 	}
-	if e.Prefix.IsValid() {
-		key = append(key, e.Prefix.String())
-	}
 	if e.Protocol != 0 {
 		key = append(key, e.Protocol.String())
 	}
@@ -201,6 +251,9 @@ func (e Element) String() string {
 		key = append(key, fmt.Sprint(e.Slot))
 	case e.Set == SetHairpin:
 		key = append(key, e.Address.String())
+	}
+	if e.Prefix.IsValid() {
+		key = append(key, e.Prefix.String())
 	}
 	text := fmt.Sprintf("element %s poplin %s { %s", e.Family, e.Set, strings.Join(key, " . "))
 	switch {

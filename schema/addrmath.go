@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 // addrAt is the address that many steps above the first of a range.
@@ -48,4 +49,48 @@ func size(p netip.Prefix) uint64 {
 // nor, with IPv4, its last (broadcast).
 func usable(p netip.Prefix, a netip.Addr) bool {
 	return p.Contains(a) && a != p.Addr() && (a.Is6() || a != lastAddr(p))
+}
+
+// size is the number of addresses in a range; the largest number if there
+// are more.
+func (r AddrRange) size() uint64 {
+	steps := stepsTo(r.whole(), r.Last)
+	if steps == ^uint64(0) {
+		return steps
+	}
+	return steps + 1
+}
+
+// at is the address that many steps above the first of a range.
+func (r AddrRange) at(steps uint64) netip.Addr { return addrAt(r.whole(), steps) }
+
+// whole is the first address as a prefix, for calculations.
+func (r AddrRange) whole() netip.Prefix { return netip.PrefixFrom(r.First, r.First.BitLen()) }
+
+// overlaps reports whether a range and a prefix share an address.
+func (r AddrRange) overlaps(p netip.Prefix) bool {
+	return p.Contains(r.First) || r.Contains(p.Masked().Addr())
+}
+
+// anyRange reports whether an address is in one of the ranges.
+func anyRange(list []AddrRange, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(r AddrRange) bool { return r.Contains(a) })
+}
+
+// anyPrefix is anyRange for prefixes.
+func anyPrefix(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// outermost leaves out ranges that are inside others.
+func outermost(list []netip.Prefix) []netip.Prefix {
+	sorted := slices.Clone(list)
+	slices.SortFunc(sorted, netip.Prefix.Compare)
+	var out []netip.Prefix
+	for _, p := range sorted {
+		if !slices.ContainsFunc(out, func(o netip.Prefix) bool { return o.Bits() <= p.Bits() && o.Contains(p.Addr()) }) {
+			out = append(out, p)
+		}
+	}
+	return out
 }

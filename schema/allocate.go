@@ -91,8 +91,10 @@ func (a *allocator) check(files []File) error {
 // wanted is an automatic address or port.
 type wanted struct {
 	unit  *unit
-	index int
+	index int // healthIndex for the health check's
 }
+
+const healthIndex = -1
 
 func (a *allocator) services() error {
 	ips, err := a.clusterIPs()
@@ -103,8 +105,16 @@ func (a *allocator) services() error {
 	if err != nil {
 		return err
 	}
+	balancers, err := a.balancers()
+	if err != nil {
+		return err
+	}
 	for _, u := range a.tree.services {
-		if err := a.edit(u, ips[u], ports); err != nil {
+		err := a.edit(u, ips[u], ports)
+		if err == nil {
+			err = a.editBalancer(u, balancers[u])
+		}
+		if err != nil {
 			return fmt.Errorf("%s at %s: %w", u.object(), u.meta.Place, err)
 		}
 	}
@@ -163,40 +173,51 @@ func firstFree[T comparable](count uint64, at func(step uint64) T, used map[T]bo
 	return none, false
 }
 
-// nodePorts gives every port of a service its node port, as clusterIPs does.
+// nodePorts gives every port of a service its node port, as clusterIPs does,
+// and every health check.
 func (a *allocator) nodePorts() (map[wanted]uint16, error) {
-	r := a.tree.result.Cluster.NodePortRange
 	used := map[nodePortKey]bool{}
 	out := map[wanted]uint16{}
 	var rest []wanted
 	for _, automatic := range []bool{false, true} {
-		for _, u := range a.tree.services {
-			for i, p := range u.settled.service.service.Ports {
-				if p.NodePort == 0 || u.settled.service.automaticPorts[i] != automatic {
-					continue
-				}
-				key := nodePortKey{p.NodePort, p.Protocol}
-				if used[key] {
-					rest = append(rest, wanted{u, i})
-				} else if automatic {
-					out[wanted{u, i}] = p.NodePort
-				}
-				used[key] = true
+		take := func(w wanted, key nodePortKey, isAutomatic bool) {
+			if key.port == 0 || isAutomatic != automatic {
+				return
 			}
+			if used[key] {
+				rest = append(rest, w)
+			} else if automatic {
+				out[w] = key.port
+			}
+			used[key] = true
+		}
+		for _, u := range a.tree.services {
+			r := u.settled.service
+			for i, p := range r.service.Ports {
+				take(wanted{u, i}, nodePortKey{p.NodePort, p.Protocol}, r.automaticPorts[i])
+			}
+			take(wanted{u, healthIndex}, nodePortKey{r.service.HealthCheckNodePort, TCP}, r.automaticHealth)
 		}
 	}
+	r := a.tree.result.Cluster.NodePortRange
 	half := upperHalf(r)
 	for _, w := range rest {
-		p := w.unit.settled.service.service.Ports[w.index]
-		key, ok := firstFree(uint64(half.Last-half.First)+1, func(step uint64) nodePortKey {
-			return nodePortKey{automaticNodePort(w.unit.meta.Name, p, r, step), p.Protocol}
-		}, used)
+		key, ok := firstFree(uint64(half.Last-half.First)+1, func(step uint64) nodePortKey { return w.nodePort(r, step) }, used)
 		if !ok {
 			return nil, fmt.Errorf("%s: no free node port in %d-%d", w.unit.object(), half.First, half.Last)
 		}
 		out[w] = key.port
 	}
 	return out, nil
+}
+
+// nodePort is the automatic one at a step.
+func (w wanted) nodePort(r PortRange, step uint64) nodePortKey {
+	if w.index == healthIndex {
+		return nodePortKey{automaticHealthPort(w.unit.meta.Name, r, step), TCP}
+	}
+	p := w.unit.settled.service.service.Ports[w.index]
+	return nodePortKey{automaticNodePort(w.unit.meta.Name, p, r, step), p.Protocol}
 }
 
 // content is a file of the tree as it was, nil if there is none.
@@ -226,6 +247,7 @@ func (a *allocator) edit(u *unit, ips []netip.Addr, ports map[wanted]uint16) err
 	}
 	spec := a.tree.document(u).get("spec")
 	e := a.editor(u.meta.Place.File)
+	e.owner = u
 	if slices.Contains(r.automaticIPs, true) {
 		if err := a.editClusterIPs(u, e, spec, ips); err != nil {
 			return err
@@ -240,6 +262,10 @@ func (a *allocator) edit(u *unit, ips []netip.Addr, ports map[wanted]uint16) err
 			return err
 		}
 		a.out.Changes = append(a.out.Changes, fmt.Sprintf("%s: %s: nodePort %d for port %d/%s", u.meta.Place.File, u.object(), port, r.service.Ports[i].Port, r.service.Ports[i].Protocol))
+	}
+	if port, ok := ports[wanted{u, healthIndex}]; ok {
+		a.out.Changes = append(a.out.Changes, fmt.Sprintf("%s: %s: healthCheckNodePort %d", u.meta.Place.File, u.object(), port))
+		return e.set(spec, "healthCheckNodePort", itoa(port), "")
 	}
 	return nil
 }

@@ -68,3 +68,47 @@ func automaticNodePort(name Name, port ServicePort, r PortRange, step uint64) ui
 	count := uint64(half.Last-half.First) + 1
 	return half.First + uint16(choice("node-port "+name.String()+" "+port.Name, count, step))
 }
+
+// automaticHealthPort is the node port of a service's health check; step is 0
+// but for Allocate.
+func automaticHealthPort(name Name, r PortRange, step uint64) uint16 {
+	half := upperHalf(r)
+	count := uint64(half.Last-half.First) + 1
+	return half.First + uint16(choice("health-check "+name.String(), count, step))
+}
+
+// balancerPool is where automatic load balancer addresses of one family are
+// from.
+type balancerPool struct {
+	ranges []AddrRange
+	count  uint64 // of addresses; the largest number if there are more
+}
+
+func newBalancerPool(ranges []AddrRange, family Family) balancerPool {
+	var pool balancerPool
+	for _, r := range ranges {
+		if FamilyOf(r.First) != family {
+			continue
+		}
+		pool.ranges = append(pool.ranges, r)
+		if size := r.size(); pool.count+size >= size {
+			pool.count += size
+		} else {
+			pool.count = ^uint64(0)
+		}
+	}
+	return pool
+}
+
+// address is the load balancer address of a name; step is 0 but for Allocate.
+// The pool is not empty.
+func (p balancerPool) address(name Name, step uint64) netip.Addr {
+	steps := choice("load-balancer "+name.String(), p.count, step)
+	for _, r := range p.ranges[:len(p.ranges)-1] {
+		if steps < r.size() {
+			return r.at(steps)
+		}
+		steps -= r.size()
+	}
+	return p.ranges[len(p.ranges)-1].at(steps)
+}

@@ -44,6 +44,7 @@ func (c *conversion) cluster(d *clusterDocument) *Cluster {
 	out.Masquerade.Enabled = s.Masquerade.Enabled
 	out.Masquerade.Exclude = prefixes(s.Masquerade.Exclude)
 	out.NodePortRange, _ = parsePortRange(orDefault(s.NodePortRange, defaultNodePorts))
+	out.ExternalIPCIDRs = prefixes(s.ExternalIPCIDRs)
 	out.Gossip.Port = uint16(orDefault(s.Gossip.Port, defaultGossipPort))
 	out.Gossip.Profile = orDefault(s.Gossip.Profile, "lan")
 	out.Gossip.Encrypted = s.Gossip.Encryption != "off"
@@ -53,6 +54,7 @@ func (c *conversion) cluster(d *clusterDocument) *Cluster {
 	c.nodePortAddresses(s.NodePortAddresses, out)
 	c.removalLimit(s.RemovalLimit, out)
 	c.clusterRanges(out)
+	c.loadBalancerRanges(s.LoadBalancerCIDRs, out)
 	for i, kind := range s.IgnoreKinds {
 		for _, known := range documentKinds {
 			if kind == known.name || kind == known.name+"."+groupOf(known.apiVersion) {
@@ -180,10 +182,16 @@ func (c *conversion) clusterRanges(out *Cluster) {
 
 // rangeUse refuses ranges that hold addresses of another meaning.
 func (c *conversion) rangeUse(at pointer, p netip.Prefix) {
-	for _, special := range []string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::1/128", "fe80::/10", "ff00::/8"} {
-		if s := netip.MustParsePrefix(special); p.Overlaps(s) {
-			c.refuse(at, "%s overlaps %s, which has a meaning of its own", p, s)
+	for _, special := range specialRanges() {
+		if p.Overlaps(special) {
+			c.refuse(at, "%s overlaps %s, which has a meaning of its own", p, special)
 			return
 		}
 	}
+}
+
+// specialRanges are not for hosts (RFC 6890): this network, loopback,
+// link-local, multicast and above.
+func specialRanges() []netip.Prefix {
+	return prefixes([]string{"0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::1/128", "fe80::/10", "ff00::/8"})
 }

@@ -103,7 +103,11 @@ type Cluster struct {
 		All     bool // every local address but loopback
 		CIDRs   []netip.Prefix
 	}
-	Gossip struct {
+	// ExternalIPCIDRs are the ranges that external addresses may be from.
+	ExternalIPCIDRs []netip.Prefix
+	// LoadBalancerCIDRs are the addresses for services of type LoadBalancer.
+	LoadBalancerCIDRs []AddrRange
+	Gossip            struct {
 		Port         uint16
 		Profile      string // lan, wan
 		Encrypted    bool
@@ -251,6 +255,25 @@ type Service struct {
 	Selector                 map[string]string // empty: endpoints come from slices
 	Ports                    []ServicePort
 	PublishNotReadyAddresses bool
+	// InternalLocal is internalTrafficPolicy Local: the cluster IPs lead to
+	// endpoints of the client's node only.
+	InternalLocal bool
+	// ExternalLocal is externalTrafficPolicy Local: clients from outside get
+	// endpoints of the node that they come to only, and keep their address.
+	ExternalLocal bool
+	ExternalIPs   []netip.Addr
+	// LoadBalancerIPs are the addresses of type LoadBalancer; empty while it
+	// is pending.
+	LoadBalancerIPs []netip.Addr
+	// PoolIPs are those of them that are poplin's to announce: from the
+	// Cluster's pool, unless somebody else makes the load balancer.
+	PoolIPs []netip.Addr
+	// SourceRanges are the clients that may use load balancer addresses and
+	// node ports, without ranges inside others; none: everybody.
+	SourceRanges []netip.Prefix
+	// HealthCheckNodePort says on every node whether an endpoint is there; 0:
+	// there is none.
+	HealthCheckNodePort uint16
 }
 
 // Family is an IP version.
@@ -283,9 +306,14 @@ type ServiceType string
 
 // The types.
 const (
-	ClusterIP ServiceType = "ClusterIP"
-	NodePort  ServiceType = "NodePort"
+	ClusterIP    ServiceType = "ClusterIP"
+	NodePort     ServiceType = "NodePort"
+	LoadBalancer ServiceType = "LoadBalancer"
 )
+
+// LoadBalancerClass is the class of load balancers that poplin makes; so is
+// none at all.
+const LoadBalancerClass = "poplin/load-balancer"
 
 // ServicePort is one port of a Service.
 type ServicePort struct {

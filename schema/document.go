@@ -31,6 +31,8 @@ type clusterSpec struct {
 	DNS               dnsSpec        `json:"dns"`
 	NodePortRange     string         `json:"nodePortRange"`
 	NodePortAddresses []string       `json:"nodePortAddresses"`
+	ExternalIPCIDRs   []string       `json:"externalIPCIDRs"`
+	LoadBalancerCIDRs []string       `json:"loadBalancerCIDRs"`
 	Gossip            gossipSpec     `json:"gossip"`
 	RemovalLimit      intOrString    `json:"removalLimit"`
 	IgnoreKinds       []string       `json:"ignoreKinds"`
@@ -154,6 +156,16 @@ type serviceDocument struct {
 	Kind       string      `json:"kind"`
 	Metadata   metadata    `json:"metadata"`
 	Spec       serviceSpec `json:"spec"`
+	Status     struct {
+		LoadBalancer struct {
+			Ingress []ingressSpec `json:"ingress"`
+		} `json:"loadBalancer"`
+	} `json:"status"`
+}
+
+type ingressSpec struct {
+	IP     string `json:"ip"`
+	IPMode string `json:"ipMode"`
 }
 
 type serviceSpec struct {
@@ -165,6 +177,14 @@ type serviceSpec struct {
 	Selector                 map[string]string `json:"selector"`
 	Ports                    []servicePortSpec `json:"ports"`
 	PublishNotReadyAddresses bool              `json:"publishNotReadyAddresses"`
+	InternalTrafficPolicy    string            `json:"internalTrafficPolicy"`
+	ExternalTrafficPolicy    string            `json:"externalTrafficPolicy"`
+	HealthCheckNodePort      int               `json:"healthCheckNodePort"`
+	ExternalIPs              []string          `json:"externalIPs"`
+	LoadBalancerIP           string            `json:"loadBalancerIP"`
+	LoadBalancerSourceRanges []string          `json:"loadBalancerSourceRanges"`
+	LoadBalancerClass        string            `json:"loadBalancerClass"`
+	AllocateNodePorts        *bool             `json:"allocateLoadBalancerNodePorts"`
 }
 
 type servicePortSpec struct {

@@ -12,6 +12,7 @@ import (
 
 // edit replaces some bytes of a file.
 type edit struct {
+	owner          *unit
 	offset, remove int
 	text           string
 }
@@ -19,15 +20,19 @@ type edit struct {
 // errShared is for values that an alias makes part of several documents.
 var errShared = errors.New("an anchor and alias make one value part of several documents; write it out")
 
-// applyEdits changes a text. Two edits at one place can only come from an
-// alias: two documents share what is written there.
+// applyEdits changes a text. One document may have several fields put at one
+// place; of two documents that can only come from an alias: they share what
+// is written there.
 func applyEdits(content []byte, edits []edit) ([]byte, error) {
 	slices.SortStableFunc(edits, func(a, b edit) int { return cmp.Compare(a.offset, b.offset) })
 	var out []byte
 	at := 0
 	for i, e := range edits {
 		if i > 0 && e.offset < edits[i-1].offset+max(edits[i-1].remove, 1) {
-			return nil, errShared
+			insertions := e.offset == edits[i-1].offset && e.remove == 0 && edits[i-1].remove == 0
+			if !insertions || e.owner != edits[i-1].owner {
+				return nil, errShared
+			}
 		}
 		out = append(append(out, content[at:e.offset]...), e.text...)
 		at = e.offset + e.remove
@@ -40,6 +45,7 @@ func applyEdits(content []byte, edits []edit) ([]byte, error) {
 type editor struct {
 	content []byte
 	json    bool
+	owner   *unit // the document that is being edited
 	edits   []edit
 }
 
@@ -92,7 +98,7 @@ func (e *editor) set(m *node, name, value, after string) error {
 		if len(m.keys) > 0 {
 			text += ", "
 		}
-		e.edits = append(e.edits, edit{offset: brace + open + 1, text: text})
+		e.edits = append(e.edits, edit{owner: e.owner, offset: brace + open + 1, text: text})
 		return nil
 	}
 	if key := m.key(after); key != nil {
@@ -107,7 +113,7 @@ func (e *editor) set(m *node, name, value, after string) error {
 	if strings.Trim(indent, " ") != "" {
 		return e.insertAfter(first, name, value)
 	}
-	e.edits = append(e.edits, edit{offset: start, text: indent + e.field(name, value) + e.newline()})
+	e.edits = append(e.edits, edit{owner: e.owner, offset: start, text: indent + e.field(name, value) + e.newline()})
 	return nil
 }
 
@@ -117,10 +123,10 @@ func (e *editor) insertAfter(key *node, name, value string) error {
 	end := bytes.IndexByte(e.content[at:], '\n')
 	text := strings.Repeat(" ", key.column-1) + e.field(name, value)
 	if end < 0 {
-		e.edits = append(e.edits, edit{offset: len(e.content), text: e.newline() + text})
+		e.edits = append(e.edits, edit{owner: e.owner, offset: len(e.content), text: e.newline() + text})
 		return nil
 	}
-	e.edits = append(e.edits, edit{offset: at + end + 1, text: text + e.newline()})
+	e.edits = append(e.edits, edit{owner: e.owner, offset: at + end + 1, text: text + e.newline()})
 	return nil
 }
 
@@ -134,7 +140,7 @@ func (e *editor) replace(m, key *node, value string) error {
 		if colon < 0 {
 			return fmt.Errorf("line %d: no : found", key.line)
 		}
-		e.edits = append(e.edits, edit{offset: at + colon + 1, text: " " + value})
+		e.edits = append(e.edits, edit{owner: e.owner, offset: at + colon + 1, text: " " + value})
 		return nil
 	}
 	if old.kind == kindSequence && len(old.items) == 0 {
@@ -142,14 +148,14 @@ func (e *editor) replace(m, key *node, value string) error {
 		if end < 0 {
 			return fmt.Errorf("line %d: no ] found", key.line)
 		}
-		e.edits = append(e.edits, edit{offset: at, remove: end + 1, text: value})
+		e.edits = append(e.edits, edit{owner: e.owner, offset: at, remove: end + 1, text: value})
 		return nil
 	}
 	if old.kind == kindSequence {
 		return e.appendItem(old, value)
 	}
 	width := e.offset(old.line, old.column+old.width) - at
-	e.edits = append(e.edits, edit{offset: at, remove: width, text: value})
+	e.edits = append(e.edits, edit{owner: e.owner, offset: at, remove: width, text: value})
 	return nil
 }
 
@@ -158,7 +164,7 @@ func (e *editor) appendItem(list *node, value string) error {
 	last := list.items[len(list.items)-1]
 	end := e.offset(last.line, last.column+last.width)
 	if list.flow {
-		e.edits = append(e.edits, edit{offset: end, text: ", " + value})
+		e.edits = append(e.edits, edit{owner: e.owner, offset: end, text: ", " + value})
 		return nil
 	}
 	text := e.newline() + strings.Repeat(" ", list.column-1) + "- " + value
@@ -167,6 +173,6 @@ func (e *editor) appendItem(list *node, value string) error {
 	} else {
 		end = len(e.content)
 	}
-	e.edits = append(e.edits, edit{offset: end, text: text})
+	e.edits = append(e.edits, edit{owner: e.owner, offset: end, text: text})
 	return nil
 }

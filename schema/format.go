@@ -46,6 +46,7 @@ func formats() map[string]format {
 		"label-value":        ok("a label value (at most 63 characters of A-Z, a-z, 0-9 and - _ . inside)", isLabelValue),
 		"cidr":               ok("a range such as 10.244.0.0/16, without host bits", isCIDR),
 		"ip":                 ok("an IP address", isIP),
+		"optional-ip":        ok("an IP address", func(s string) bool { return s == "" || isIP(s) }),
 		"ip-list":            ok("one or two IP addresses with a comma between, one of each family", func(s string) bool { _, ok := parseIPList(s); return ok }),
 		"ip-port":            ok("an IP address, with or without a port (192.0.2.1:8286, [2001:db8::1]:8286)", func(s string) bool { _, ok := parseIPPort(s); return ok }),
 		"ip-range":           ok("an IP address, a range of them (10.0.0.5-10.0.0.9) or a CIDR", func(s string) bool { _, ok := parseAddrRange(s); return ok }),

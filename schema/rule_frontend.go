@@ -33,13 +33,61 @@ func (t *tree) frontendRules() {
 			if !use.automatic {
 				use.at = use.at.field("nodePort")
 			}
-			first, taken := ports[key]
-			if !taken {
-				ports[key] = use
+			t.nodePort(ports, key, use)
+		}
+		if port := r.service.HealthCheckNodePort; port != 0 {
+			t.nodePort(ports, nodePortKey{port, TCP}, frontendUse{u, "/spec/healthCheckNodePort", r.automaticHealth})
+		}
+	}
+}
+
+// nodePort notes the use of a node port, or refuses the second.
+func (t *tree) nodePort(ports map[nodePortKey]frontendUse, key nodePortKey, use frontendUse) {
+	if first, taken := ports[key]; taken {
+		t.clash(fmt.Sprintf("node port %d/%s", key.port, key.protocol), first, use)
+		return
+	}
+	ports[key] = use
+}
+
+// externalKey is an address and port outside of the service ranges.
+type externalKey struct {
+	address  netip.Addr
+	protocol Protocol
+	port     uint16
+}
+
+// externalRules refuses two services with one external address and port.
+// Several may share an address that is written down; what nobody wrote down
+// is for one alone.
+func (t *tree) externalRules() {
+	addresses, frontends := map[netip.Addr]frontendUse{}, map[externalKey]frontendUse{}
+	for _, u := range t.services {
+		r := u.settled.service
+		for i, a := range r.service.LoadBalancerIPs {
+			use := frontendUse{u, r.balancer[i].at, r.balancer[i].automatic}
+			first, taken := addresses[a]
+			if taken && (first.automatic || use.automatic) {
+				t.clash("load balancer address "+a.String(), first, use)
 				continue
 			}
-			t.clash(fmt.Sprintf("node port %d/%s", key.port, key.protocol), first, use)
+			addresses[a] = use
+			t.externalPorts(frontends, a, use)
 		}
+		for i, a := range r.service.ExternalIPs {
+			t.externalPorts(frontends, a, frontendUse{u, pointer("/spec/externalIPs").item(i), false})
+		}
+	}
+}
+
+func (t *tree) externalPorts(frontends map[externalKey]frontendUse, a netip.Addr, use frontendUse) {
+	for _, p := range use.unit.settled.service.service.Ports {
+		key := externalKey{a, p.Protocol, p.Port}
+		first, taken := frontends[key]
+		if taken && first.unit != use.unit {
+			t.clash(fmt.Sprintf("external address %s, port %d/%s", a, p.Port, p.Protocol), first, use)
+		}
+		frontends[key] = use
 	}
 }
 

@@ -28,6 +28,9 @@ func (t *tree) nodeRules() {
 					t.refuse(u, at, "underlay address %s is inside the service range %s", a, p)
 				}
 			}
+			if anyRange(c.LoadBalancerCIDRs, a) {
+				t.refuse(u, at, "underlay address %s is one for load balancers", a)
+			}
 			if slices.Contains(c.DNS.Addresses, a) {
 				t.refuse(u, at, "underlay address %s is the address of DNS", a)
 			}

@@ -11,6 +11,7 @@ const maxHints = 50
 // nothing else is wrong: it may be in a document that could not be read.
 func (t *tree) rules() {
 	t.frontendRules()
+	t.externalRules()
 	t.subnetRules()
 	t.nodeRules()
 	t.staticAddressRules()

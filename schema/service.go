@@ -13,6 +13,10 @@ type serviceDraft struct {
 	families []Family     // that are written, in order
 	policy   string       // "" where none is written
 	single   bool         // the address is in clusterIP, not in clusterIPs
+	// balancer are load balancer addresses that are written.
+	balancer    []writtenAddress
+	ownBalancer bool // poplin gives it addresses
+	nodePorts   bool // ports without a node port get one
 }
 
 // draft converts a Service but for what the Cluster decides.
@@ -24,6 +28,8 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 			Type:                     ServiceType(orDefault(s.Type, string(ClusterIP))),
 			Selector:                 s.Selector,
 			PublishNotReadyAddresses: s.PublishNotReadyAddresses,
+			InternalLocal:            s.InternalTrafficPolicy == policyLocal,
+			ExternalLocal:            s.ExternalTrafficPolicy == policyLocal,
 		},
 		policy: s.IPFamilyPolicy,
 	}
@@ -38,6 +44,7 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 	}
 	c.clusterIPs(s, out)
 	c.servicePorts(s, out)
+	c.external(d, out)
 	return out
 }
 
@@ -78,8 +85,8 @@ func (c *conversion) clusterIPs(s *serviceSpec, out *serviceDraft) {
 	if out.policy == "SingleStack" && (len(out.explicit) > 1 || len(out.families) > 1) {
 		c.refuse("/spec/ipFamilyPolicy", "SingleStack with two families; write PreferDualStack or RequireDualStack")
 	}
-	if out.service.Headless && out.service.Type == NodePort {
-		c.refuse("/spec/clusterIP", "a service of type NodePort cannot be headless")
+	if out.service.Headless && out.service.Type != ClusterIP {
+		c.refuse("/spec/clusterIP", "a service of type %s cannot be headless", out.service.Type)
 	}
 }
 
@@ -111,7 +118,7 @@ func (c *conversion) servicePorts(s *serviceSpec, out *serviceDraft) {
 		if port.NodePort != 0 && nodePorts[node] {
 			c.refuse(here.field("nodePort"), "node port %d/%s is there twice", port.NodePort, port.Protocol)
 		}
-		if port.NodePort != 0 && out.service.Type != NodePort {
+		if port.NodePort != 0 && out.service.Type == ClusterIP {
 			c.refuse(here.field("nodePort"), "a service of type %s has no node ports; write type: NodePort", out.service.Type)
 		}
 		names[port.Name], ports[front], nodePorts[node] = true, true, true
@@ -140,8 +147,12 @@ type resolvedService struct {
 	// open, by their index.
 	automaticIPs   []bool
 	automaticPorts []bool
-	automatic      int // how many there are of both
-	findings       []finding
+	// balancer says of each load balancer address where it is from.
+	balancer        []balancerAddress
+	automaticHealth bool // of the health check's node port
+	automatic       int  // how many there are of all
+	findings        []finding
+	warnings        []finding
 }
 
 func (r *resolvedService) refuse(at pointer, message string) {
@@ -164,7 +175,7 @@ func (d *serviceDraft) resolve(cluster *Cluster) *resolvedService {
 		port := &service.Ports[i]
 		at := pointer("/spec/ports").item(i).field("nodePort")
 		switch {
-		case service.Type != NodePort:
+		case port.NodePort == 0 && !d.nodePorts:
 		case port.NodePort == 0:
 			port.NodePort = automaticNodePort(service.Name, *port, cluster.NodePortRange, 0)
 			r.automaticPorts[i] = true
@@ -172,7 +183,12 @@ func (d *serviceDraft) resolve(cluster *Cluster) *resolvedService {
 			r.refuse(at, nodePortRangeText(port.NodePort, cluster.NodePortRange))
 		}
 	}
-	for _, automatic := range slices.Concat(r.automaticIPs, r.automaticPorts) {
+	d.resolveExternal(cluster, r)
+	all := append(slices.Concat(r.automaticIPs, r.automaticPorts), r.automaticHealth)
+	for _, b := range r.balancer {
+		all = append(all, b.automatic)
+	}
+	for _, automatic := range all {
 		if automatic {
 			r.automatic++
 		}

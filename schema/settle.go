@@ -8,12 +8,14 @@ type settled struct {
 	node     *Node
 	service  *resolvedService
 	findings []finding
+	warnings []finding
 }
 
 // clusterKey holds everything of a Cluster that settle looks at: documents
 // settled for one Cluster are the same for another with the same key.
 func clusterKey(c *Cluster) string {
-	return fmt.Sprint(c.ServiceCIDRs, c.DNS.Addresses, c.DNS.Enabled, c.NodePortRange, c.Masquerade.Enabled, c.Gossip.Port)
+	return fmt.Sprint(c.ServiceCIDRs, c.DNS.Addresses, c.DNS.Enabled, c.NodePortRange, c.Masquerade.Enabled, c.Gossip.Port,
+		c.PodCIDRs, c.ExternalIPCIDRs, c.LoadBalancerCIDRs)
 }
 
 // settle completes a document. What comes out is kept until the file or the
@@ -35,7 +37,7 @@ func (u *unit) settle(c *Cluster, key string) *settled {
 		s.node = u.settleNode(c)
 	case u.draft != nil:
 		s.service = u.draft.resolve(c)
-		s.findings = s.service.findings
+		s.findings, s.warnings = s.service.findings, s.service.warnings
 	case u.slices != nil:
 		s.findings = u.sliceAddresses(c)
 	}

@@ -141,8 +141,12 @@ func (t *tree) settle() {
 	key := clusterKey(t.cluster.cluster)
 	for _, units := range [][]*unit{t.subnets, t.nodes, t.services, t.slices} {
 		for _, u := range units {
-			for _, x := range u.settle(t.cluster.cluster, key).findings {
+			settled := u.settle(t.cluster.cluster, key)
+			for _, x := range settled.findings {
 				t.report(Error, u, x)
+			}
+			for _, x := range settled.warnings {
+				t.report(Warning, u, x)
 			}
 		}
 	}

@@ -37,12 +37,13 @@ const (
 //	everywhere FIGURE [-stdout RE] [-without RE] -- PROGRAM ARG...
 //	                               the same on every node of the lab
 //	within FIGURE PROGRAM ARG...   the same, at the first try
-//	needs PROGRAM...               skips the script where one is not installed
+//	needs PROGRAM|/DEVICE...       skips the script where one is missing
+//	requires REASON PROGRAM ARG... skips the script where the program fails
 //
 // and for traffic seen, balanced, answers and refused (traffic_test.go), for
 // standing connections connect and ask (lab_connection_test.go). The variables
 // EXAMPLES and TREES name examples and testdata/trees. The condition [long] is
-// POPLIN_TEST_LONG=1, [root] that labs are made by root.
+// POPLIN_TEST_LONG=1.
 //
 // In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
 func TestLab(t *testing.T) {
@@ -54,8 +55,6 @@ func TestLab(t *testing.T) {
 			switch name {
 			case "long":
 				return os.Getenv("POPLIN_TEST_LONG") == "1", nil
-			case "root":
-				return os.Geteuid() == 0, nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -67,6 +66,7 @@ func TestLab(t *testing.T) {
 			"ask":        askCommand,
 			"everywhere": everywhereCommand,
 			"needs":      needsCommand,
+			"requires":   requiresCommand,
 			"within":     withinCommand,
 			"seen":       seenCommand,
 			"balanced":   balancedCommand,

@@ -219,19 +219,53 @@ func refusedCommand(ts *testscript.TestScript, neg bool, args []string) {
 
 // needsCommand is
 //
-//	needs PROGRAM...
+//	needs PROGRAM|/DEVICE...
 //
-// It skips the script where a program is not installed; with
-// POPLIN_TEST_REQUIRE=1 it fails.
+// It skips the script where a program is not installed, or a device may not
+// be used; with POPLIN_TEST_REQUIRE=1 it fails.
 func needsCommand(ts *testscript.TestScript, neg bool, args []string) {
 	for _, name := range args {
-		if _, err := exec.LookPath(name); err == nil {
+		err := needed(name)
+		if err == nil {
 			continue
 		}
 		if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-			ts.Fatalf("%s is not installed", name)
+			ts.Fatalf("needs %s: %v", name, err)
 		}
-		ts.Value(testingKey{}).(testing.TB).Skipf("%s is not installed", name)
+		ts.Value(testingKey{}).(testing.TB).Skipf("needs %s: %v", name, err)
+	}
+}
+
+// needed finds out whether a program or a device can be used.
+func needed(name string) error {
+	if !strings.HasPrefix(name, "/dev/") {
+		_, err := exec.LookPath(name)
+		return err
+	}
+	device, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return device.Close()
+}
+
+// requiresCommand is
+//
+//	requires REASON PROGRAM ARG...
+//
+// It skips the script, saying the reason, where the program fails; with
+// POPLIN_TEST_REQUIRE=1 it fails.
+func requiresCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: requires REASON PROGRAM ARG...")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	switch {
+	case err == nil:
+	case os.Getenv("POPLIN_TEST_REQUIRE") == "1":
+		ts.Fatalf("%s: %v", args[0], err)
+	default:
+		ts.Value(testingKey{}).(testing.TB).Skipf("%s: %v", args[0], err)
 	}
 }
 

@@ -148,13 +148,21 @@ func writePods(w io.Writer, s api.Status) {
 }
 
 func writeServices(w io.Writer, s api.Status) {
-	fmt.Fprintln(w, "SERVICE\tTYPE\tCLUSTER IP\tPORTS\tENDPOINTS")
+	fmt.Fprintln(w, "SERVICE\tTYPE\tCLUSTER IP\tEXTERNAL IP\tPORTS\tENDPOINTS")
 	for _, svc := range s.ServiceList {
 		ip := joinText(svc.ClusterIPs)
 		if ip == "" {
 			ip = "None"
 		}
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%d of %d\n", svc.Namespace, svc.Name, svc.Type, ip, strings.Join(svc.Ports, ", "), svc.EndpointsReady, svc.Endpoints)
+		external := joinText(svc.ExternalIPs)
+		switch {
+		case external != "":
+		case svc.Type == "LoadBalancer":
+			external = "pending"
+		default:
+			external = "-"
+		}
+		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%d of %d\n", svc.Namespace, svc.Name, svc.Type, ip, external, strings.Join(svc.Ports, ", "), svc.EndpointsReady, svc.Endpoints)
 	}
 }
 

@@ -38,6 +38,7 @@ func (b *builder) masquerade() *reconciler.Group {
 	b.ranges(g, reconciler.SetMasqueradeSubnets, masqueraded)
 	b.ranges(g, reconciler.SetMasqueradeExclude, slices.Concat(b.cluster.PodCIDRs, b.cluster.Masquerade.Exclude, everyAddress))
 	b.ranges(g, reconciler.SetNodePortAddresses, b.nodePortAddresses())
+	b.loadBalancerAddresses(g)
 	for _, p := range b.Config.Pods {
 		if p.NodeName != b.Host.Node || p.HostNetwork {
 			continue
@@ -47,6 +48,19 @@ func (b *builder) masquerade() *reconciler.Group {
 		}
 	}
 	return g
+}
+
+// loadBalancerAddresses adds those that are poplin's. Services may share one.
+func (b *builder) loadBalancerAddresses(g *reconciler.Group) {
+	seen := map[netip.Addr]bool{}
+	for _, s := range b.Config.Services {
+		for _, a := range s.PoolIPs {
+			if f := reconciler.FamilyOf(a); b.has(f) && !seen[a] {
+				seen[a] = true
+				g.Objects = append(g.Objects, reconciler.Element{Family: f, Set: reconciler.SetLoadBalancerAddresses, Address: a})
+			}
+		}
+	}
 }
 
 // ranges adds prefixes to an interval set. The kernel refuses overlapping

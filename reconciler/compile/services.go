@@ -2,6 +2,7 @@ package compile
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -10,13 +11,14 @@ import (
 	"github.com/poplin-net/poplin/schema"
 )
 
-// FrontendKey identifies a frontend in one table: an address, or a node port
-// where Address is the zero value.
+// FrontendKey identifies a list of slots in one table: of an address, or of a
+// node port where Address is the zero value.
 type FrontendKey struct {
 	Family   reconciler.Family
 	Address  netip.Addr
 	Protocol reconciler.Protocol
 	Port     uint16
+	Local    bool // those for clients from outside: endpoints of this node
 }
 
 // Slots are the endpoints of frontends in the order of their slots.
@@ -30,21 +32,21 @@ func SlotsOf(s reconciler.State) Slots {
 		if !ok || e.Set != reconciler.SetEndpoints && e.Set != reconciler.SetNodePortEndpoints {
 			continue
 		}
-		key := FrontendKey{e.Family, e.Address, e.Protocol, e.Port}
+		key, slot := FrontendKey{e.Family, e.Address, e.Protocol, e.Port, false}, e.Slot
+		if slot >= reconciler.LocalSlots {
+			key.Local, slot = true, slot-reconciler.LocalSlots
+		}
 		list := out[key]
-		for int(e.Slot) >= len(list) && e.Slot < maxSlots {
+		for int(slot) >= len(list) && slot < reconciler.LocalSlots {
 			list = append(list, netip.AddrPort{})
 		}
-		if e.Slot < maxSlots {
-			list[e.Slot] = e.Target
+		if slot < reconciler.LocalSlots { // else somebody else wrote it
+			list[slot] = e.Target
 		}
 		out[key] = list
 	}
 	return out
 }
-
-// maxSlots bounds what is believed of slots that somebody else wrote.
-const maxSlots = 1 << 16
 
 // compiledService is what became of a service, kept while its inputs are the
 // same.
@@ -53,14 +55,7 @@ type compiledService struct {
 	frontends []services.Frontend
 	group     *reconciler.Group
 	slots     Slots
-	// counts are the numbers of slots that its frontends need chains for.
-	counts []chainNeed
-}
-
-type chainNeed struct {
-	family   reconciler.Family
-	nodePort bool
-	slots    int
+	chains    []reconciler.Chain // that its frontends go to
 }
 
 // compileServices makes one group per service that has frontends.
@@ -92,17 +87,14 @@ func (c *Compiler) compileServices(b *builder, resolved []services.Service) []co
 }
 
 func sameService(c compiledService, s services.Service) bool {
-	return c.document == s.Document && slices.EqualFunc(c.frontends, s.Frontends, func(a, b services.Frontend) bool {
-		return a.Kind == b.Kind && a.Family == b.Family && a.Address == b.Address && a.Protocol == b.Protocol &&
-			a.Port == b.Port && slices.Equal(a.Endpoints, b.Endpoints)
-	})
+	return c.document == s.Document && slices.EqualFunc(c.frontends, s.Frontends, services.Frontend.Equal)
 }
 
 // service makes the elements of one service. before gives the slots that its
 // endpoints have had.
 func (b *builder) service(s services.Service, before Slots) compiledService {
 	out := compiledService{document: s.Document, frontends: s.Frontends, slots: Slots{}}
-	g := &reconciler.Group{Name: "service " + s.Document.Meta.Name.String(), Origin: b.origin(s.Document.Place)}
+	out.group = &reconciler.Group{Name: "service " + s.Document.Meta.Name.String(), Origin: b.origin(s.Document.Place)}
 	seen := map[netip.Addr]bool{}
 	for _, f := range s.Frontends {
 		family := reconciler.Family(reconciler.IPv4)
@@ -112,73 +104,126 @@ func (b *builder) service(s services.Service, before Slots) compiledService {
 		if !b.has(family) {
 			continue
 		}
-		key := FrontendKey{family, f.Address, reconciler.Protocol(f.Protocol), f.Port}
-		slots := services.Slots(before[key], f.Endpoints)
-		out.slots[key] = slots
-		g.Objects = append(g.Objects, frontend(key, slots)...)
-		out.counts = append(out.counts, chainNeed{family, f.Kind == services.NodePort, len(slots)})
+		out.frontend(family, f, before)
 		if f.Kind == services.ClusterIP && !seen[f.Address] {
 			seen[f.Address] = true
-			g.Objects = append(g.Objects, reconciler.Element{Family: family, Set: reconciler.SetClusterAddresses, Address: f.Address})
+			out.add(reconciler.Element{Family: family, Set: reconciler.SetClusterAddresses, Address: f.Address})
 		}
 	}
-	out.group = g
 	return out
 }
 
-// frontend gives the elements of one frontend: where it goes, and a slot for
+func (c *compiledService) add(e reconciler.Element) { c.group.Objects = append(c.group.Objects, e) }
+
+// frontendSets are the sets that a kind of frontend has its elements in, and
+// the chains that ask for its clients.
+type frontendSets struct {
+	entry, outside, inside, endpoints, masquerade, sources reconciler.SetName
+	external, restricted                                   string
+}
+
+func setsOf(f services.Frontend) frontendSets {
+	if f.Kind == services.NodePort {
+		return frontendSets{
+			reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
+			reconciler.SetNodePortEndpoints, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted,
+		}
+	}
+	return frontendSets{
+		reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
+		reconciler.SetEndpoints, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.ChainExternal, reconciler.ChainRestricted,
+	}
+}
+
+// frontend adds the elements of one frontend: where it goes, and a slot for
 // each endpoint.
-func frontend(key FrontendKey, slots []netip.AddrPort) []reconciler.Object {
-	entry, endpoint := reconciler.SetServices, reconciler.SetEndpoints
-	nodePort := !key.Address.IsValid()
-	if nodePort {
-		entry, endpoint = reconciler.SetNodePorts, reconciler.SetNodePortEndpoints
-	}
-	base := reconciler.Element{Family: key.Family, Address: key.Address, Protocol: key.Protocol, Port: key.Port}
-	element := func(set reconciler.SetName) reconciler.Element {
+func (c *compiledService) frontend(family reconciler.Family, f services.Frontend, before Slots) {
+	sets := setsOf(f)
+	key := FrontendKey{Family: family, Address: f.Address, Protocol: reconciler.Protocol(f.Protocol), Port: f.Port}
+	local := key
+	local.Local = true
+	base := reconciler.Element{Family: family, Address: key.Address, Protocol: key.Protocol, Port: key.Port}
+	element := func(set reconciler.SetName, chain string) {
 		e := base
-		e.Set = set
-		return e
+		e.Set, e.Chain = set, chain
+		c.add(e)
 	}
-	first := element(entry)
-	first.Chain = reconciler.ChainRefuse
-	if len(slots) > 0 {
-		first.Chain = reconciler.Chain{Family: key.Family, NodePort: nodePort, Slots: len(slots)}.Name()
+	all := c.pick(key, f, f.Endpoints, before)
+	asks := f.OutsideLocal || f.Restricted
+	masquerade := reconciler.ChainMasqueradeAll
+	switch {
+	case !asks || len(f.Endpoints) == 0:
+		element(sets.entry, all)
+		asks = false
+	case f.Restricted:
+		element(sets.entry, sets.restricted)
+	default:
+		element(sets.entry, sets.external)
 	}
-	out := []reconciler.Object{first}
-	if nodePort {
-		out = append(out, element(reconciler.SetMasqueradeNodePorts))
+	if asks {
+		element(sets.inside, all)
 	}
-	for i, target := range slots {
-		e := element(endpoint)
-		e.Slot, e.Target = uint32(i), target
-		out = append(out, e)
+	if asks && f.OutsideLocal {
+		element(sets.outside, c.pick(local, f, f.Local, before))
+		masquerade = reconciler.ChainMasqueradeInside
 	}
-	return out
-}
-
-// chains asks for one pick chain per number of slots that is in use.
-func (b *builder) chains(compiled []compiledService) []*reconciler.Group {
-	used := map[chainNeed]bool{}
-	for _, s := range compiled {
-		for _, n := range s.counts {
-			if n.slots > 0 {
-				used[n] = true
-			}
+	if asks && f.Restricted {
+		for _, p := range f.Sources {
+			e := base
+			e.Set, e.Prefix = sets.sources, p
+			c.add(e)
 		}
 	}
-	var needs []chainNeed
-	for n := range used {
-		needs = append(needs, n)
+	if f.Kind != services.ClusterIP {
+		element(sets.masquerade, masquerade)
 	}
-	slices.SortFunc(needs, func(a, b chainNeed) int {
-		return cmp.Or(cmp.Compare(a.family, b.family), PreferFirst(b.nodePort, a.nodePort), cmp.Compare(a.slots, b.slots))
-	})
+	c.endpoints(base, sets.endpoints, 0, c.slots[key])
+	c.endpoints(base, sets.endpoints, reconciler.LocalSlots, c.slots[local])
+}
+
+// endpoints adds the slots of a list, numbered from first.
+func (c *compiledService) endpoints(base reconciler.Element, set reconciler.SetName, first uint32, slots []netip.AddrPort) {
+	for i, target := range slots {
+		e := base
+		e.Set, e.Slot, e.Target = set, first+uint32(i), target
+		c.add(e)
+	}
+}
+
+// pick gives endpoints their slots, and says which chain picks among them.
+func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints []netip.AddrPort, before Slots) string {
+	slots := services.Slots(before[key], endpoints)
+	if len(slots) == 0 {
+		if f.Elsewhere || key.Local {
+			return reconciler.ChainDiscard
+		}
+		return reconciler.ChainRefuse
+	}
+	c.slots[key] = slots
+	chain := reconciler.Chain{Family: key.Family, NodePort: f.Kind == services.NodePort, Local: key.Local, Slots: len(slots)}
+	c.chains = append(c.chains, chain)
+	return chain.Name()
+}
+
+// chains asks for every pick chain that is in use, once.
+func (b *builder) chains(compiled []compiledService) []*reconciler.Group {
+	used := map[reconciler.Chain]bool{}
+	for _, s := range compiled {
+		for _, c := range s.chains {
+			used[c] = true
+		}
+	}
 	g := &reconciler.Group{Name: "nftables chains", Origin: b.origin(b.cluster.Place)}
-	for _, n := range needs {
-		g.Objects = append(g.Objects, reconciler.Chain{Family: n.family, NodePort: n.nodePort, Slots: n.slots})
+	for _, c := range slices.SortedFunc(maps.Keys(used), compareChains) {
+		g.Objects = append(g.Objects, c)
 	}
 	return []*reconciler.Group{g}
+}
+
+func compareChains(a, b reconciler.Chain) int {
+	return cmp.Or(cmp.Compare(a.Family, b.Family), PreferFirst(b.NodePort, a.NodePort), PreferFirst(b.Local, a.Local), cmp.Compare(a.Slots, b.Slots))
 }
 
 // PreferFirst orders what is preferred before what is not.

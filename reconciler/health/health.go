@@ -107,6 +107,7 @@ func (p *Prober) Configure(pods []Pod) {
 	defer p.mu.Unlock()
 	gone := p.watches
 	p.watches = make(map[schema.Name]*watch, len(pods))
+	changed := false
 	for _, pod := range pods {
 		old := gone[pod.Name]
 		if old != nil && samePod(old.pod, pod) {
@@ -119,11 +120,16 @@ func (p *Prober) Configure(pods []Pod) {
 			held = old.pod.Instance == pod.Instance && old.pod.Netns == pod.Netns && old.result().Ready
 		}
 		p.watches[pod.Name] = newWatch(pod, held)
+		now := p.watches[pod.Name].result().Ready
+		changed = changed || now != (old != nil && old.result().Ready)
 	}
 	for _, w := range gone {
 		w.end()
 	}
 	signal(p.poke)
+	if changed {
+		signal(p.changes)
+	}
 }
 
 // samePod compares what a watch depends on.

@@ -304,6 +304,17 @@ func TestReadyAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := prober(t, &fake{}, Pod{Name: name})
 		after(t, p, 0, true)
+		select {
+		case <-p.Changes():
+		default:
+			t.Error("no signal")
+		}
+		p.Configure([]Pod{{Name: name}})
+		select {
+		case <-p.Changes():
+			t.Error("a signal although nothing changed")
+		default:
+		}
 	})
 }
 

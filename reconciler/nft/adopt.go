@@ -73,7 +73,7 @@ func regroup(objects []reconciler.Object, known reconciler.State) reconciler.Sta
 	ranges := map[tableSet][]reconciler.Element{}
 	for _, o := range objects {
 		present[o] = true
-		if e, ok := o.(reconciler.Element); ok && e.Prefix.IsValid() {
+		if e, ok := o.(reconciler.Element); ok && isRange(e) {
 			ranges[setOf(e)] = append(ranges[setOf(e)], e)
 		}
 	}
@@ -82,7 +82,7 @@ func regroup(objects []reconciler.Object, known reconciler.State) reconciler.Sta
 			return true
 		}
 		e, ok := o.(reconciler.Element)
-		return ok && e.Prefix.IsValid() && inside(e, ranges[setOf(e)])
+		return ok && isRange(e) && inside(e, ranges[setOf(e)])
 	}
 	var groups []*reconciler.Group
 	for g := range known.Groups() {

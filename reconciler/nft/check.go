@@ -20,7 +20,7 @@ func check(plan reconciler.Plan, there map[reconciler.Chain]bool) error {
 	}
 	for _, op := range plan {
 		err := checkObject(known, op.Object(), op.Verb)
-		if e, ok := op.After.(reconciler.Element); ok && err == nil && e.Chain != "" && e.Chain != reconciler.ChainRefuse {
+		if e, ok := op.After.(reconciler.Element); ok && err == nil && e.Chain != "" && !sendsTo(e.Chain) {
 			c, _ := pickChain(e.Family, e.Chain)
 			if will, planned := made[c]; !will && (planned || !there[c]) {
 				err = fmt.Errorf("chain %s is missing", e.Chain)
@@ -55,7 +55,7 @@ func checkObject(known map[reconciler.SetName]layout, o reconciler.Object, verb 
 			return err
 		}
 		if l.verdict() {
-			if _, ok := pickChain(o.Family, o.Chain); !ok && o.Chain != reconciler.ChainRefuse {
+			if _, ok := pickChain(o.Family, o.Chain); !ok && !sendsTo(o.Chain) {
 				return fmt.Errorf("chain %q is not known", o.Chain)
 			}
 		}

@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -34,6 +35,34 @@ func encode(fields []field, e reconciler.Element) []byte {
 	return b
 }
 
+// encodeEnd gives the second key of an element whose key ends with a range:
+// the one with the last address.
+func encodeEnd(fields []field, e reconciler.Element) []byte {
+	last := e.Prefix.Addr().AsSlice()
+	for i := e.Prefix.Bits(); i < 8*len(last); i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	b := encode(fields, e)
+	return append(b[:len(b)-len(last)], last...)
+}
+
+// decodeEnd reads the range back that a key ends with, once the rest of the
+// element is decoded.
+func decodeEnd(b []byte, e *reconciler.Element) error {
+	n := addressLength(e.Family)
+	if len(b) < n {
+		return errors.New("too short")
+	}
+	first := e.Prefix.Addr()
+	for bits := first.BitLen(); bits >= 0; bits-- {
+		e.Prefix = netip.PrefixFrom(first, bits)
+		if end := encodeEnd([]field{fieldPrefix}, *e); e.Prefix == e.Prefix.Masked() && bytes.Equal(end, b[len(b)-n:]) {
+			return nil
+		}
+	}
+	return fmt.Errorf("the range from %s is no prefix", first)
+}
+
 // decode reads back what encode wrote into the fields of an element of the
 // family.
 func decode(fields []field, b []byte, e *reconciler.Element) error {
@@ -52,6 +81,9 @@ func decode(fields []field, b []byte, e *reconciler.Element) error {
 			if a, _ := netip.AddrFromSlice(part); a != e.Address {
 				return fmt.Errorf("two addresses, %s and %s", e.Address, a)
 			}
+		case fieldPrefix:
+			first, _ := netip.AddrFromSlice(part)
+			e.Prefix = netip.PrefixFrom(first, first.BitLen())
 		case fieldProtocol:
 			e.Protocol = reconciler.Protocol(part[0])
 		case fieldPort:

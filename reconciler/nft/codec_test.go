@@ -87,6 +87,11 @@ func TestCodecGivesBackEveryElementOfEverySet(t *testing.T) {
 				if err := decode(l.value, value, &got); err != nil {
 					t.Fatal(err)
 				}
+				if l.ranged() {
+					if err := decodeEnd(encodeEnd(l.key, e), &got); err != nil {
+						t.Fatal(err)
+					}
+				}
 				if got != e {
 					t.Fatalf("%s became %s", e, got)
 				}

@@ -29,14 +29,19 @@ func web() reconciler.State {
 		}
 		h.Objects = append(h.Objects,
 			reconciler.Element{Family: f, Set: reconciler.SetClusterAddresses, Address: vip},
-			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod},
-			reconciler.Element{Family: f, Set: reconciler.SetMasqueradeNodePorts, Protocol: reconciler.TCP, Port: 30080})
+			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod})
 	}
 	v4, v6 := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")
+	for _, a := range []netip.Addr{v4, v6} {
+		h.Objects = append(h.Objects, reconciler.Element{Family: reconciler.FamilyOf(a), Set: reconciler.SetLoadBalancerAddresses, Address: a})
+	}
 	return state(h,
-		service{"web", v4, false, reconciler.TCP, 80, two}, service{"web6", v6, false, reconciler.TCP, 80, two6},
-		service{"dns", v4, false, reconciler.UDP, 53, two[:1]}, service{"none", v4, false, reconciler.SCTP, 9, nil},
-		service{"web-node", v4, true, reconciler.TCP, 30080, two}, service{"web-node6", v6, true, reconciler.TCP, 30080, two6})
+		service{name: "lb", address: v4, protocol: reconciler.TCP, port: 81, targets: two, external: true, outsideLocal: true, local: two[:1], sources: []string{"192.0.2.0/24", "203.0.113.9/32"}},
+		service{name: "lb6", address: v6, protocol: reconciler.TCP, port: 81, targets: two6, external: true, sources: []string{"2001:db8::/32", "2001:db9::1/128"}},
+		service{name: "node-lb", address: v4, nodePort: true, protocol: reconciler.TCP, port: 30081, targets: two, outsideLocal: true, sources: []string{"192.0.2.0/24"}},
+		service{name: "web", address: v4, protocol: reconciler.TCP, port: 80, targets: two}, service{name: "web6", address: v6, protocol: reconciler.TCP, port: 80, targets: two6},
+		service{name: "dns", address: v4, protocol: reconciler.UDP, port: 53, targets: two[:1]}, service{name: "none", address: v4, protocol: reconciler.SCTP, port: 9, targets: nil},
+		service{name: "web-node", address: v4, nodePort: true, protocol: reconciler.TCP, port: 30080, targets: two}, service{name: "web-node6", address: v6, nodePort: true, protocol: reconciler.TCP, port: 30080, targets: two6})
 }
 
 // handle finds the handle of the first rule of a chain that holds a text.
@@ -57,17 +62,20 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"flush map":            {"nft flush map ip6 poplin services", "+ element ip6 poplin services"},
 		"add element":          {"nft add element ip poplin cluster-addresses '{ 10.96.7.7 }'", "- element ip poplin cluster-addresses { 10.96.7.7"},
 		"add frontend":         {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : goto pick-2 }'", "- element ip poplin services { 10.96.7.7"},
+		"delete source range":  {"nft delete element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 192.0.2.0/24 }'", "+ element ip poplin source-ranges { 10.96.0.1 . tcp . 81 . 192.0.2.0/24"},
+		"add source range":     {"nft add element ip6 poplin source-ranges '{ fd96::1 . tcp . 81 . fd00::/8 }'", "- element ip6 poplin source-ranges { fd96::1 . tcp . 81 . fd00::/8"},
+		"odd source range":     {"nft add element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 10.0.0.1-10.0.0.9 }'", "damaged: set source-ranges: the range from 10.0.0.1 is no prefix"},
 		"add range":            {"nft add element ip poplin pod-ranges '{ 10.1.0.0/16 }'", "- element ip poplin pod-ranges { 10.1.0.0/16"},
 		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},
 		"add verdict":          {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : accept }'", "damaged: set services: an element has verdict"},
 		"change verdict":       {"nft delete element ip poplin services '{ 10.96.0.1 . tcp . 80 }'; nft add element ip poplin services '{ 10.96.0.1 . tcp . 80 : goto refuse }'", "~ element ip poplin services { 10.96.0.1 . tcp . 80 : goto refuse } → "},
 		"add own rule":         {"nft add rule ip poplin prerouting accept", "damaged: chain prerouting differs at rule 2"},
-		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 1 damaged: chain frontends differs at rule 1"},
+		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 2 damaged: chain frontends differs at rule 1"},
 		"delete rule":          {handle + "nft delete rule ip poplin postrouting handle $(handle postrouting hairpin)", "damaged: chain postrouting differs at rule 1"},
 		"flush chain":          {"nft flush chain ip poplin output", "damaged: chain output differs at rule 1"},
 		"replace rule":         {handle + "nft replace rule ip poplin refuse handle $(handle refuse tcp) meta l4proto tcp drop", "damaged: chain refuse differs at rule 1"},
 		"delete chain":         {"nft flush chain ip poplin output; nft delete chain ip poplin output", "damaged: chain output is missing"},
-		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-1", "damaged: chain poplin-skeleton-1 is missing"},
+		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-2", "damaged: chain poplin-skeleton-2 is missing"},
 		"add chain":            {"nft add chain ip poplin mine", "damaged: chain mine is not poplin's"},
 		"add base chain":       {"nft add chain ip poplin pick-9 '{ type filter hook input priority 0; policy drop; }'", "damaged: chain pick-9 is not poplin's"},
 		"add pick chain":       {"nft add chain ip poplin pick-9", "damaged: chain pick-9 is not poplin's"},
@@ -76,8 +84,9 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"make dormant":         {"nft add table ip poplin '{ flags dormant; }'", "damaged: the table has flags 0x1"},
 		"flush pick chain":     {"nft flush chain ip poplin pick-2", "+ chain ip poplin pick-2"},
 		"rule into pick chain": {"nft insert rule ip poplin pick-2 accept", "+ chain ip poplin pick-2"},
-		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-1", "damaged"},
-		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-2", "~ table ip6 poplin skeleton 2 → "},
+		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-2", "damaged"},
+		"last skeleton":        {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-1; nft add set ip6 poplin masquerade-node-ports '{ type inet_proto . inet_service; }'; nft add element ip6 poplin masquerade-node-ports '{ tcp . 30080 }'", "~ table ip6 poplin skeleton 1 → "},
+		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-3", "~ table ip6 poplin skeleton 3 → "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNetns(t)
@@ -104,10 +113,10 @@ func TestMarkerIsWhatTellsOurTable(t *testing.T) {
 	n := newNetns(t)
 	want := web()
 	reach(t, target(t, n), want)
-	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-1")
+	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-2")
 	o := observe(t, target(t, n))
 	plan := reconciler.Diff(o.State, want)
-	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 1 damaged: chain output") {
+	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 2 damaged: chain output") {
 		t.Errorf("the plan is %v", plan)
 	}
 	if len(o.Conflicts) != 1 || o.Conflicts[0].Key != (reconciler.TableKey{Family: reconciler.IPv6}) {

@@ -10,8 +10,17 @@
 // slots; that chain draws a slot and looks up the endpoint; its next rule
 // takes slot 0, and its last drops: they catch a packet that is between the
 // two lookups when a commit takes its slot away. Node ports have maps of
-// their own, for destinations that are listed, local and not loopback. What
-// is in a service range and no frontend is refused, so that a client fails
+// their own, for destinations that are listed, local and not loopback.
+//
+// Frontends that clients from outside find only endpoints of this node
+// behind (externalTrafficPolicy Local) go to the chain external first. It
+// tells clients from outside from pods and this host, and has a map for each:
+// the slots of this node's endpoints are numbered from 65536. So the others
+// pay nothing for it. Those that only some clients may use go through the
+// chain restricted before that. Where a policy leaves no endpoint the packet is
+// dropped, not refused: there are endpoints elsewhere.
+//
+// What is in a service range and no frontend is refused, so that a client fails
 // at once.
 //
 // # What is masqueraded
@@ -25,7 +34,10 @@
 //   - it came through a cluster IP, from an address outside this node's pod
 //     subnets, and goes to an endpoint that is elsewhere, which would answer
 //     the client directly;
-//   - the same through a node port that asks for it;
+//   - the same through a node port, a load balancer address or an external
+//     IP; but where clients from outside get
+//     endpoints of this node only, just pods and this host, since such an
+//     endpoint need not have an address of this node's subnets;
 //   - a pod leaves the pod ranges, whether through a service or not.
 //
 // The test for "answers come back by this node" is the node's own subnets,

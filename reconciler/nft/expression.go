@@ -87,10 +87,10 @@ func original(key expr.CtKey, words int) value {
 	}}
 }
 
-// random draws one of 0 … modulus-1, in host byte order.
-func random(modulus int) value {
+// random draws one of offset … offset+modulus-1, in host byte order.
+func random(modulus, offset int) value {
 	return value{1, func(r uint32) expr.Any {
-		return &expr.Numgen{Register: r, Modulus: uint32(modulus), Type: unix.NFT_NG_RANDOM}
+		return &expr.Numgen{Register: r, Modulus: uint32(modulus), Type: unix.NFT_NG_RANDOM, Offset: uint32(offset)}
 	}}
 }
 
@@ -124,10 +124,19 @@ func originalPort() value { return original(expr.CtKeyPROTODST, 1) }
 
 func protocolIs(p uint8) rule { return compare(expr.CmpOpEq, protocol(), []byte{p}) }
 
-// local matches a destination that is (or is not) an address of this host.
-func local(op expr.CmpOp) rule {
+// direction is an end of a packet's way.
+type direction bool
+
+const (
+	toDestination direction = false
+	fromSource    direction = true
+)
+
+// local matches packets of which an end is (or is not) an address of this
+// host.
+func local(op expr.CmpOp, end direction) rule {
 	kind := value{1, func(r uint32) expr.Any {
-		return &expr.Fib{Register: r, FlagDADDR: true, ResultADDRTYPE: true}
+		return &expr.Fib{Register: r, FlagSADDR: end == fromSource, FlagDADDR: end == toDestination, ResultADDRTYPE: true}
 	}}
 	return compare(op, kind, binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL))
 }

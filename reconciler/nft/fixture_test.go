@@ -20,29 +20,92 @@ type service struct {
 	protocol reconciler.Protocol
 	port     uint16
 	targets  []netip.AddrPort
+	// outsideLocal: clients from outside get the endpoints in local.
+	outsideLocal bool
+	local        []netip.AddrPort
+	external     bool     // an address of clients outside
+	sources      []string // prefixes of clients that may use it; none: all
+	elsewhere    bool     // endpoints are on other nodes only: dropped, not refused
 }
 
 func (s service) family() reconciler.Family { return reconciler.FamilyOf(s.address) }
 
+// pick is the chain that picks among endpoints.
+func (s service) pick(local bool, slots int) reconciler.Chain {
+	return reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Local: local, Slots: slots}
+}
+
+// sets are the sets that a kind of service has its elements in, and the
+// chains that it goes to.
+type sets struct {
+	entry, outside, inside, endpoints, masquerade, sources reconciler.SetName
+	external, restricted                                   string
+}
+
+func (s service) sets() sets {
+	if s.nodePort {
+		return sets{reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
+			reconciler.SetNodePortEndpoints, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted}
+	}
+	return sets{reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
+		reconciler.SetEndpoints, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.ChainExternal, reconciler.ChainRestricted}
+}
+
 // group makes the group; the address says only the family of a node port.
 func (s service) group() *reconciler.Group {
-	f := s.family()
-	front := reconciler.Element{Family: f, Set: reconciler.SetServices, Address: s.address, Protocol: s.protocol, Port: s.port, Chain: reconciler.ChainRefuse}
+	base := reconciler.Element{Family: s.family(), Address: s.address, Protocol: s.protocol, Port: s.port}
 	if s.nodePort {
-		front.Set, front.Address = reconciler.SetNodePorts, netip.Addr{}
+		base.Address = netip.Addr{}
+	}
+	sets := s.sets()
+	g := &reconciler.Group{Name: "service " + s.name}
+	add := func(set reconciler.SetName, change func(*reconciler.Element)) {
+		e := base
+		e.Set = set
+		change(&e)
+		g.Objects = append(g.Objects, e)
+	}
+	goes := func(set reconciler.SetName, chain string) {
+		add(set, func(e *reconciler.Element) { e.Chain = chain })
+	}
+	all, local := reconciler.ChainRefuse, reconciler.ChainDiscard
+	if s.elsewhere {
+		all = reconciler.ChainDiscard
 	}
 	if n := len(s.targets); n > 0 {
-		front.Chain = reconciler.Chain{Family: f, NodePort: s.nodePort, Slots: n}.Name()
+		all = s.pick(false, n).Name()
 	}
-	g := &reconciler.Group{Name: "service " + s.name, Objects: []reconciler.Object{front}}
-	for i, target := range s.targets {
-		e := front
-		e.Set, e.Chain = reconciler.SetEndpoints, ""
-		if s.nodePort {
-			e.Set = reconciler.SetNodePortEndpoints
+	if n := len(s.local); n > 0 {
+		local = s.pick(true, n).Name()
+	}
+	masquerade := reconciler.ChainMasqueradeAll
+	if s.outsideLocal {
+		masquerade = reconciler.ChainMasqueradeInside
+		goes(sets.outside, local)
+	}
+	switch {
+	case len(s.sources) > 0:
+		goes(sets.entry, sets.restricted)
+	case s.outsideLocal:
+		goes(sets.entry, sets.external)
+	default:
+		goes(sets.entry, all)
+	}
+	if s.outsideLocal || len(s.sources) > 0 {
+		goes(sets.inside, all)
+	}
+	for _, p := range s.sources {
+		add(sets.sources, func(e *reconciler.Element) { e.Prefix = netip.MustParsePrefix(p) })
+	}
+	if s.nodePort || s.external {
+		goes(sets.masquerade, masquerade)
+	}
+	for first, list := range map[int][]netip.AddrPort{0: s.targets, reconciler.LocalSlots: s.local} {
+		for i, target := range list {
+			add(sets.endpoints, func(e *reconciler.Element) { e.Slot, e.Target = uint32(first+i), target })
 		}
-		e.Slot, e.Target = uint32(i), target
-		g.Objects = append(g.Objects, e)
 	}
 	return g
 }
@@ -52,10 +115,11 @@ func chains(services ...service) *reconciler.Group {
 	g := &reconciler.Group{Name: "chains"}
 	seen := map[reconciler.Chain]bool{}
 	for _, s := range services {
-		c := reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Slots: len(s.targets)}
-		if c.Slots > 0 && !seen[c] {
-			seen[c] = true
-			g.Objects = append(g.Objects, c)
+		for _, c := range []reconciler.Chain{s.pick(false, len(s.targets)), s.pick(true, len(s.local))} {
+			if c.Slots > 0 && !seen[c] {
+				seen[c] = true
+				g.Objects = append(g.Objects, c)
+			}
 		}
 	}
 	return g
@@ -99,6 +163,12 @@ func randomState(r *rand.Rand) reconciler.State {
 		for range r.IntN(5) {
 			s.targets = append(s.targets, netip.AddrPortFrom(netip.MustParseAddr(fmt.Sprintf(pod, r.IntN(3), 1+r.IntN(250))), uint16(8000+r.IntN(3))))
 		}
+		if s.outsideLocal = r.IntN(3) == 0; s.outsideLocal {
+			s.local = s.targets[:r.IntN(len(s.targets)+1)]
+		}
+		if s.elsewhere = r.IntN(5) == 0; r.IntN(3) == 0 {
+			s.sources = [][]string{{"10.0.0.0/8", "192.0.2.7/32"}, {"0.0.0.0/0"}, {"fd24::/48", "ff00::/8"}, {"::/0"}}[r.IntN(2)+2*(s.address.BitLen()/128)]
+		}
 		services = append(services, s)
 	}
 	all := []string{"10.0.0.0/8", "10.244.0.0/16", "10.244.1.0/24", "10.244.2.0/24", "224.0.0.0/4", "240.0.0.0/4", "255.255.255.255/32", "0.0.0.0/0",
@@ -118,7 +188,7 @@ func randomState(r *rand.Rand) reconciler.State {
 		h.Objects = append(h.Objects,
 			reconciler.Element{Family: reconciler.IPv4, Set: reconciler.SetHairpin, Address: a},
 			reconciler.Element{Family: reconciler.IPv4, Set: reconciler.SetClusterAddresses, Address: a},
-			reconciler.Element{Family: reconciler.IPv6, Set: reconciler.SetMasqueradeNodePorts, Protocol: reconciler.UDP, Port: uint16(30000 + i)})
+			reconciler.Element{Family: reconciler.IPv6, Set: reconciler.SetMasqueradeNodePorts, Protocol: reconciler.UDP, Port: uint16(30000 + i), Chain: reconciler.ChainMasqueradeAll})
 	}
 	return state(h, services...)
 }

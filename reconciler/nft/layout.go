@@ -45,15 +45,23 @@ func layouts() []layout {
 		{reconciler.SetEndpoints, append(frontend[:3:3], fieldSlot), target},
 		{reconciler.SetNodePorts, nodePort, []field{fieldChain}},
 		{reconciler.SetNodePortEndpoints, append(nodePort[:2:2], fieldSlot), target},
+		{reconciler.SetOutsideServices, frontend, []field{fieldChain}},
+		{reconciler.SetInsideServices, frontend, []field{fieldChain}},
+		{reconciler.SetOutsideNodePorts, nodePort, []field{fieldChain}},
+		{reconciler.SetInsideNodePorts, nodePort, []field{fieldChain}},
+		{reconciler.SetSourceRanges, append(frontend[:3:3], fieldPrefix), nil},
+		{reconciler.SetNodePortSourceRanges, append(nodePort[:2:2], fieldPrefix), nil},
 		{reconciler.SetNodePortAddresses, prefix, nil},
 		{reconciler.SetClusterAddresses, []field{fieldAddress}, nil},
+		{reconciler.SetLoadBalancerAddresses, []field{fieldAddress}, nil},
 		{reconciler.SetServiceRanges, prefix, nil},
 		{reconciler.SetHairpin, []field{fieldAddress, fieldSameAddress}, nil},
 		{reconciler.SetPodRanges, prefix, nil},
 		{reconciler.SetLocalSubnets, prefix, nil},
 		{reconciler.SetMasqueradeSubnets, prefix, nil},
 		{reconciler.SetMasqueradeExclude, prefix, nil},
-		{reconciler.SetMasqueradeNodePorts, nodePort, nil},
+		{reconciler.SetMasqueradeServices, frontend, []field{fieldChain}},
+		{reconciler.SetMasqueradeNodePorts, nodePort, []field{fieldChain}},
 	}
 }
 
@@ -66,8 +74,16 @@ func index() map[reconciler.SetName]layout {
 	return m
 }
 
-// interval reports whether the set holds ranges.
+// interval reports whether the set holds ranges and nothing else.
 func (l layout) interval() bool { return l.key[0] == fieldPrefix }
+
+// ranged reports whether the set's keys end with a range. Such sets have
+// elements with two keys instead of two elements.
+func (l layout) ranged() bool { return !l.interval() && l.key[len(l.key)-1] == fieldPrefix }
+
+// isRange reports whether an element is of a set that holds ranges and
+// nothing else.
+func isRange(e reconciler.Element) bool { return e.Prefix.IsValid() && e.Protocol == 0 }
 
 // verdict reports whether the set maps to verdicts.
 func (l layout) verdict() bool { return len(l.value) == 1 && l.value[0] == fieldChain }
@@ -80,7 +96,7 @@ func (l layout) set(table *nftables.Table, f reconciler.Family) (*nftables.Set, 
 	}
 	s := &nftables.Set{
 		Table: table, Name: string(l.name), KeyType: key,
-		Interval: l.interval(), Concatenation: len(l.key) > 1, IsMap: len(l.value) > 0,
+		Interval: l.interval() || l.ranged(), Concatenation: len(l.key) > 1, IsMap: len(l.value) > 0,
 	}
 	if s.IsMap {
 		if s.DataType, err = datatype(f, l.value); err != nil {

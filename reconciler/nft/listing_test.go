@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -21,7 +22,8 @@ func TestNftPrintsTheSkeleton(t *testing.T) {
 	n := newNetns(t)
 	h := host(nil)
 	for _, f := range families() {
-		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true})
+		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true},
+			reconciler.Chain{Family: f, Slots: 2, Local: true}, reconciler.Chain{Family: f, Slots: 2, Local: true, NodePort: true})
 	}
 	reach(t, target(t, n), state(h))
 	version := n.run("nft --version")
@@ -92,11 +94,9 @@ func TestNftPrintsEveryElement(t *testing.T) {
 // spelled gives an element as nft writes it, in text and in JSON.
 func spelled(e reconciler.Element) (text, tree string) {
 	switch {
-	case e.Prefix.IsValid() && e.Prefix.IsSingleIP():
-		return e.Prefix.Addr().String(), fmt.Sprintf("%q", e.Prefix.Addr())
-	case e.Prefix.IsValid():
-		return e.Prefix.String(), fmt.Sprintf(`{"prefix":{"addr":%q,"len":%d}}`, e.Prefix.Addr(), e.Prefix.Bits())
-	case e.Set == reconciler.SetClusterAddresses:
+	case isRange(e):
+		return spelledPrefix(e.Prefix)
+	case e.Set == reconciler.SetClusterAddresses || e.Set == reconciler.SetLoadBalancerAddresses:
 		return e.Address.String(), fmt.Sprintf("%q", e.Address)
 	case e.Set == reconciler.SetHairpin:
 		return fmt.Sprintf("%s . %[1]s", e.Address), fmt.Sprintf(`{"concat":["%s","%[1]s"]}`, e.Address)
@@ -109,6 +109,10 @@ func spelled(e reconciler.Element) (text, tree string) {
 	if e.Target.IsValid() {
 		words, leaves = append(words, fmt.Sprintf("0x%08x", e.Slot)), append(leaves, fmt.Sprint(e.Slot))
 	}
+	if e.Prefix.IsValid() {
+		text, tree := spelledPrefix(e.Prefix)
+		words, leaves = append(words, text), append(leaves, tree)
+	}
 	text = strings.Join(words, " . ")
 	tree = `{"concat":[` + strings.Join(leaves, ",") + `]}`
 	switch {
@@ -120,4 +124,11 @@ func spelled(e reconciler.Element) (text, tree string) {
 		tree += fmt.Sprintf(`,{"goto":{"target":%q}}`, e.Chain)
 	}
 	return text, tree
+}
+
+func spelledPrefix(p netip.Prefix) (text, tree string) {
+	if p.IsSingleIP() {
+		return p.Addr().String(), fmt.Sprintf("%q", p.Addr())
+	}
+	return p.String(), fmt.Sprintf(`{"prefix":{"addr":%q,"len":%d}}`, p.Addr(), p.Bits())
 }

@@ -35,6 +35,25 @@ func skeleton(f reconciler.Family) []chain {
 	return []chain{
 		{name: markerName()},
 		{name: reconciler.ChainRefuse, rules: refuseRules(f)},
+		{name: reconciler.ChainDiscard, rules: []rule{drop()}},
+		{name: reconciler.ChainExternal, rules: externalRules(f, reconciler.SetOutsideServices, reconciler.SetInsideServices,
+			destination(f), protocol(), port())},
+		{name: reconciler.ChainNodePortExternal, rules: externalRules(f, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
+			protocol(), port())},
+		{name: reconciler.ChainRestricted, rules: []rule{
+			join(in(reconciler.SetSourceRanges, destination(f), protocol(), port(), source(f)), goTo(reconciler.ChainExternal)),
+			drop(),
+		}},
+		{name: reconciler.ChainNodePortRestricted, rules: []rule{
+			join(in(reconciler.SetNodePortSourceRanges, protocol(), port(), source(f)), goTo(reconciler.ChainNodePortExternal)),
+			drop(),
+		}},
+		{name: reconciler.ChainMasqueradeAll, rules: []rule{masquerade()}},
+		{name: reconciler.ChainMasqueradeInside, rules: []rule{
+			join(in(reconciler.SetPodRanges, source(f)), masquerade()),
+			join(local(expr.CmpOpEq, fromSource), masquerade()),
+		}},
+		{name: "elsewhere", rules: elsewhereRules(f)},
 		{name: "frontends", rules: frontendRules(f)},
 		{"prerouting", &hook{nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
 		{"output", &hook{nftables.ChainHookOutput, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
@@ -60,10 +79,23 @@ func frontendRules(f reconciler.Family) []rule {
 	to := destination(f)
 	return []rule{
 		vmap(reconciler.SetServices, to, protocol(), port()),
-		join(in(reconciler.SetNodePortAddresses, to), notLoopback(f), local(expr.CmpOpEq),
+		join(in(reconciler.SetNodePortAddresses, to), notLoopback(f), local(expr.CmpOpEq, toDestination),
 			vmap(reconciler.SetNodePorts, protocol(), port())),
 		join(echoRequest(f), in(reconciler.SetClusterAddresses, to), redirect()),
-		join(in(reconciler.SetServiceRanges, to), local(expr.CmpOpNeq), goTo(reconciler.ChainRefuse)),
+		join(echoRequest(f), in(reconciler.SetLoadBalancerAddresses, to), redirect()),
+		join(in(reconciler.SetServiceRanges, to), local(expr.CmpOpNeq, toDestination), goTo(reconciler.ChainRefuse)),
+		join(in(reconciler.SetLoadBalancerAddresses, to), local(expr.CmpOpNeq, toDestination), goTo(reconciler.ChainRefuse)),
+	}
+}
+
+// externalRules ask where a client is. Pods and this host use every endpoint
+// even where clients from outside do not: a pod cannot know that an address
+// is external to its own cluster.
+func externalRules(f reconciler.Family, outside, inside reconciler.SetName, key ...value) []rule {
+	return []rule{
+		join(notIn(reconciler.SetPodRanges, source(f)), local(expr.CmpOpNeq, fromSource), vmap(outside, key...)),
+		vmap(inside, key...),
+		drop(), // between two commits
 	}
 }
 
@@ -71,14 +103,23 @@ func frontendRules(f reconciler.Family) []rule {
 // package comment.
 func masqueradeRules(f reconciler.Family) []rule {
 	from, to := source(f), destination(f)
-	elsewhere := join(translated(), notIn(reconciler.SetLocalSubnets, from), notIn(reconciler.SetLocalSubnets, to))
 	return []rule{
 		join(translated(), in(reconciler.SetHairpin, from, to), masquerade()),
-		join(elsewhere, in(reconciler.SetClusterAddresses, originalDestination(f)), local(expr.CmpOpNeq), masquerade()),
-		join(elsewhere, in(reconciler.SetNodePortAddresses, originalDestination(f)),
-			in(reconciler.SetMasqueradeNodePorts, protocol(), originalPort()), local(expr.CmpOpNeq), masquerade()),
+		join(translated(), notIn(reconciler.SetLocalSubnets, from), notIn(reconciler.SetLocalSubnets, to),
+			local(expr.CmpOpNeq, toDestination), jump("elsewhere")),
 		join(in(reconciler.SetMasqueradeSubnets, from), notIn(reconciler.SetPodRanges, to),
-			notIn(reconciler.SetMasqueradeExclude, to), local(expr.CmpOpNeq), masquerade()),
+			notIn(reconciler.SetMasqueradeExclude, to), local(expr.CmpOpNeq, toDestination), masquerade()),
+	}
+}
+
+// elsewhereRules are for connections from outside this node's subnets to
+// endpoints outside of them.
+func elsewhereRules(f reconciler.Family) []rule {
+	to := originalDestination(f)
+	return []rule{
+		join(in(reconciler.SetClusterAddresses, to), masquerade()),
+		vmap(reconciler.SetMasqueradeServices, to, protocol(), originalPort()),
+		join(in(reconciler.SetNodePortAddresses, to), vmap(reconciler.SetMasqueradeNodePorts, protocol(), originalPort())),
 	}
 }
 
@@ -91,8 +132,12 @@ func pickRules(c reconciler.Chain) []rule {
 	if c.NodePort {
 		set, key = reconciler.SetNodePortEndpoints, key[1:]
 	}
+	offset := 0
+	if c.Local {
+		offset = reconciler.LocalSlots
+	}
 	slot := func(n int) rule {
-		return translate(c.Family, set, append(key[:len(key):len(key)], random(n))...)
+		return translate(c.Family, set, append(key[:len(key):len(key)], random(n, offset))...)
 	}
 	return []rule{slot(c.Slots), slot(1), drop()}
 }
@@ -103,6 +148,9 @@ func pickChain(f reconciler.Family, name string) (c reconciler.Chain, ok bool) {
 	rest := name
 	if cut, found := strings.CutPrefix(rest, "node-port-"); found {
 		c.NodePort, rest = true, cut
+	}
+	if cut, found := strings.CutPrefix(rest, "local-"); found {
+		c.Local, rest = true, cut
 	}
 	digits, found := strings.CutPrefix(rest, "pick-")
 	slots, err := strconv.Atoi(digits)
@@ -115,4 +163,15 @@ func markerVersion(name string) (version int, ok bool) {
 	digits, found := strings.CutPrefix(name, markerPrefix)
 	version, err := strconv.Atoi(digits)
 	return version, found && err == nil
+}
+
+// sendsTo reports whether elements may send packets to a chain of the
+// skeleton.
+func sendsTo(name string) bool {
+	switch name {
+	case reconciler.ChainRefuse, reconciler.ChainDiscard, reconciler.ChainExternal, reconciler.ChainNodePortExternal,
+		reconciler.ChainRestricted, reconciler.ChainNodePortRestricted, reconciler.ChainMasqueradeAll, reconciler.ChainMasqueradeInside:
+		return true
+	}
+	return false
 }

@@ -38,7 +38,7 @@ func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction 
 			}
 			first.size++
 		case reconciler.Element:
-			if o.Prefix.IsValid() {
+			if isRange(o) {
 				ranges = append(ranges, op)
 				continue
 			}
@@ -104,7 +104,7 @@ func fill(x *transaction, objects []reconciler.Object) {
 		case reconciler.Chain:
 			x.chains = append(x.chains, o)
 		case reconciler.Element:
-			if o.Prefix.IsValid() {
+			if isRange(o) {
 				ranges[setOf(o)] = append(ranges[setOf(o)], o)
 			} else {
 				x.element(nil, o)
@@ -131,7 +131,7 @@ func intervals(x *transaction, plan reconciler.Plan, seen reconciler.State) {
 	}
 	before := map[tableSet][]reconciler.Element{}
 	for _, o := range seen.Objects() {
-		if e, ok := o.(reconciler.Element); ok && e.Prefix.IsValid() && touched[setOf(e)] {
+		if e, ok := o.(reconciler.Element); ok && isRange(e) && touched[setOf(e)] {
 			before[setOf(e)] = append(before[setOf(e)], e)
 		}
 	}

@@ -18,7 +18,8 @@ type frontend struct {
 // about; ok is false for elements of other sets.
 func frontendOf(e reconciler.Element) (f frontend, ok bool) {
 	switch e.Set {
-	case reconciler.SetServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints:
+	case reconciler.SetServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints,
+		reconciler.SetOutsideServices, reconciler.SetOutsideNodePorts:
 		return frontend{e.Family, e.Address, e.Protocol, e.Port}, true
 	}
 	return frontend{}, false
@@ -65,7 +66,7 @@ func (t *touched) add(plan reconciler.Plan) {
 
 // picks reports whether an element leads to endpoints.
 func picks(e reconciler.Element) bool {
-	return e.Chain != "" && e.Chain != reconciler.ChainRefuse
+	return e.Chain != "" && e.Chain != reconciler.ChainRefuse && e.Chain != reconciler.ChainDiscard
 }
 
 // settle takes out the endpoints that desired still has for their frontends.

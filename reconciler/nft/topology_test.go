@@ -122,7 +122,10 @@ func (w *network) ranges() *reconciler.Group {
 
 // serve sets node 1's services up: each port of both families on the cluster
 // IP, and on node port 30000 + port.
-func (w *network) serve(ports map[uint16][2][]string) {
+func (w *network) serve(ports map[uint16][2][]string) { w.t.Helper(); w.serveWith(ports, nil) }
+
+// serveWith lets a function change each service before it is set up.
+func (w *network) serveWith(ports map[uint16][2][]string, change func(*service)) {
 	w.t.Helper()
 	h := w.ranges()
 	var list []service
@@ -139,8 +142,12 @@ func (w *network) serve(ports map[uint16][2][]string) {
 				}
 				node := s
 				node.name, node.nodePort, node.port = "node "+s.name, true, 30000+port
-				list = append(list, s, node)
-				h.Objects = append(h.Objects, reconciler.Element{Family: f, Set: reconciler.SetMasqueradeNodePorts, Protocol: p, Port: 30000 + port})
+				for _, s := range []service{s, node} {
+					if change != nil {
+						change(&s)
+					}
+					list = append(list, s)
+				}
 			}
 		}
 	}

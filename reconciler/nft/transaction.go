@@ -117,7 +117,7 @@ func sendPickChain(c *nftables.Conn, chain reconciler.Chain) {
 }
 
 func (s *elements) send(c *nftables.Conn, f reconciler.Family, l layout) error {
-	set := &nftables.Set{Table: table(f), Name: string(l.name), IsMap: len(l.value) > 0, Interval: l.interval()}
+	set := &nftables.Set{Table: table(f), Name: string(l.name), IsMap: len(l.value) > 0, Interval: l.interval() || l.ranged()}
 	if err := c.SetDeleteElements(set, l.elements(s.remove, false)); err != nil {
 		return err
 	}
@@ -136,6 +136,9 @@ func (l layout) elements(list []reconciler.Element, values bool) []nftables.SetE
 			continue
 		}
 		raw := nftables.SetElement{Key: encode(l.key, e)}
+		if l.ranged() {
+			raw.KeyEnd = encodeEnd(l.key, e)
+		}
 		switch {
 		case !values || len(l.value) == 0:
 		case l.verdict():

@@ -11,13 +11,50 @@ import (
 // candidate is an endpoint before it is known whether it takes connections.
 type candidate struct {
 	target                      netip.AddrPort
+	local                       bool // on this node
 	ready, serving, terminating bool
+}
+
+// backends are the endpoints of one port in one family that take connections.
+type backends struct {
+	all, local []netip.AddrPort
+	total      int // whether they take connections or not
+}
+
+func newBackends(s *schema.Service, candidates []candidate) backends {
+	b := backends{all: choose(s, candidates), total: len(candidates)}
+	if s.InternalLocal || s.ExternalLocal {
+		b.local = choose(s, slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local }))
+	}
+	return b
+}
+
+// behind completes a frontend with what is behind it for whom. The internal
+// traffic policy counts for cluster IPs, the external one for the others:
+// there pods and the host itself use every endpoint even where it is Local.
+func (b backends) behind(s *schema.Service, f Frontend) Frontend {
+	f.Endpoints, f.Ready = b.all, len(b.all)
+	switch {
+	case f.Kind == ClusterIP && s.InternalLocal:
+		f.Endpoints, f.Elsewhere = b.local, len(b.local) == 0 && len(b.all) > 0
+	case f.Kind != ClusterIP && s.ExternalLocal:
+		f.OutsideLocal, f.Local = true, b.local
+	}
+	if len(s.SourceRanges) > 0 && (f.Kind == NodePort || f.Kind == LoadBalancer) {
+		f.Restricted = true
+		for _, p := range s.SourceRanges {
+			if schema.FamilyOf(p.Addr()) == f.Family {
+				f.Sources = append(f.Sources, p)
+			}
+		}
+	}
+	return f
 }
 
 // choose picks the endpoints that take new connections: the ready ones, else
 // those that serve while they terminate. A service that publishes addresses
 // which are not ready takes all.
-func choose(s *schema.Service, all []candidate) (targets []netip.AddrPort, ready, total int) {
+func choose(s *schema.Service, all []candidate) []netip.AddrPort {
 	pick := func(accept func(candidate) bool) []netip.AddrPort {
 		var out []netip.AddrPort
 		for _, c := range all {
@@ -27,13 +64,12 @@ func choose(s *schema.Service, all []candidate) (targets []netip.AddrPort, ready
 		}
 		return out
 	}
-	targets = pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
+	targets := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
 	if len(targets) == 0 {
 		targets = pick(func(c candidate) bool { return c.serving && c.terminating })
 	}
 	slices.SortFunc(targets, netip.AddrPort.Compare)
-	targets = slices.Compact(targets)
-	return targets, len(targets), len(all)
+	return slices.Compact(targets)
 }
 
 // candidates lists the endpoints of one port in one family: from pods for a
@@ -66,8 +102,8 @@ func sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort, live *live)
 	for _, e := range s.Endpoints {
 		up := !live.failed[e.NodeName]
 		out = append(out, candidate{
-			target: netip.AddrPortFrom(e.Address, port.Port),
-			ready:  e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
+			target: netip.AddrPortFrom(e.Address, port.Port), local: e.NodeName != "" && e.NodeName == live.node,
+			ready: e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
 		})
 	}
 	return out
@@ -83,8 +119,8 @@ func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family
 		return candidate{}, false
 	}
 	return candidate{
-		target: netip.AddrPortFrom(address, number),
-		ready:  ready, serving: ready, terminating: r.drain[pod.NodeName],
+		target: netip.AddrPortFrom(address, number), local: pod.NodeName == live.node,
+		ready: ready, serving: ready, terminating: r.drain[pod.NodeName],
 	}, true
 }
 
@@ -103,6 +139,7 @@ func targetPort(pod *schema.Pod, port schema.ServicePort) (uint16, bool) {
 
 // live says where pods are now.
 type live struct {
+	node     string // this one
 	pods     map[podKey]view.Pod
 	underlay map[string][]netip.Addr
 	failed   map[string]bool
@@ -113,7 +150,7 @@ type live struct {
 type podKey struct{ node, namespace, name string }
 
 func newLive(c *schema.Config, v view.View, host Host) *live {
-	l := &live{pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}}
+	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}}
 	for _, n := range c.Nodes {
 		l.underlay[n.Meta.Name.Name] = n.Addresses
 	}

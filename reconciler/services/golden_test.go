@@ -130,10 +130,25 @@ func format(list []Service) string {
 		fmt.Fprintf(&b, "%s (%s)\n", s.Document.Meta.Name, s.Document.Place)
 		for _, f := range s.Frontends {
 			address := f.Address.String()
-			if f.Kind == NodePort {
+			switch f.Kind {
+			case NodePort:
 				address = "node port " + f.Family.String()
+			case LoadBalancer:
+				address = "load balancer " + address
+			case ExternalIP:
+				address = "external " + address
 			}
-			fmt.Fprintf(&b, "  %s %d/%s %s: %d of %d %v\n", address, f.Port, f.Protocol, f.PortName, f.Ready, f.Total, f.Endpoints)
+			fmt.Fprintf(&b, "  %s %d/%s %s: %d of %d %v", address, f.Port, f.Protocol, f.PortName, f.Ready, f.Total, f.Endpoints)
+			if f.Elsewhere {
+				b.WriteString(" elsewhere")
+			}
+			if f.OutsideLocal {
+				fmt.Fprintf(&b, " outside %v", f.Local)
+			}
+			if f.Restricted {
+				fmt.Fprintf(&b, " from %v", f.Sources)
+			}
+			b.WriteString("\n")
 		}
 	}
 	return strings.ReplaceAll(b.String(), " : ", ": ")

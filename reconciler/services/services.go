@@ -10,6 +10,7 @@ package services
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
@@ -28,6 +29,8 @@ type FrontendKind uint8
 const (
 	ClusterIP FrontendKind = iota + 1
 	NodePort
+	LoadBalancer
+	ExternalIP
 )
 
 // Frontend is an address and port on which a service answers. A node port
@@ -42,8 +45,27 @@ type Frontend struct {
 	// Endpoints take new connections, in the order of their addresses and
 	// without duplicates.
 	Endpoints []netip.AddrPort
+	// Elsewhere says that Endpoints is empty only because the traffic policy
+	// wants endpoints of this node, and all are on others: connections are
+	// dropped, not refused.
+	Elsewhere bool
+	// OutsideLocal says that clients outside of pods and of this host get the
+	// endpoints in Local, those of this node, and no others.
+	OutsideLocal bool
+	Local        []netip.AddrPort
+	// Restricted says that only clients in Sources may use it.
+	Restricted bool
+	Sources    []netip.Prefix
 	// Endpoint states, for status: how many there are and how many serve.
 	Ready, Total int
+}
+
+// Equal reports whether two frontends are the same but for the counts.
+func (f Frontend) Equal(o Frontend) bool {
+	return f.Kind == o.Kind && f.Family == o.Family && f.Address == o.Address && f.Protocol == o.Protocol &&
+		f.Port == o.Port && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted &&
+		slices.Equal(f.Sources, o.Sources) &&
+		slices.Equal(f.Endpoints, o.Endpoints) && slices.Equal(f.Local, o.Local)
 }
 
 // Host is what of this node the rules depend on.
@@ -92,12 +114,24 @@ func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
 	for _, port := range s.Ports {
 		for _, address := range s.ClusterIPs {
 			family := schema.FamilyOf(address)
-			f := Frontend{Kind: ClusterIP, Family: family, Address: address, Protocol: port.Protocol, Port: port.Port, PortName: port.Name}
-			f.Endpoints, f.Ready, f.Total = choose(s, r.candidates(s, port, family, live))
-			out = append(out, f)
+			b := newBackends(s, r.candidates(s, port, family, live))
+			add := func(kind FrontendKind, address netip.Addr, number uint16) {
+				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Total: b.total}
+				out = append(out, b.behind(s, f))
+			}
+			add(ClusterIP, address, port.Port)
 			if port.NodePort != 0 {
-				f.Kind, f.Address, f.Port = NodePort, netip.Addr{}, port.NodePort
-				out = append(out, f)
+				add(NodePort, netip.Addr{}, port.NodePort)
+			}
+			for _, a := range s.LoadBalancerIPs {
+				if schema.FamilyOf(a) == family {
+					add(LoadBalancer, a, port.Port)
+				}
+			}
+			for _, a := range s.ExternalIPs {
+				if schema.FamilyOf(a) == family && !slices.Contains(s.LoadBalancerIPs, a) {
+					add(ExternalIP, a, port.Port)
+				}
 			}
 		}
 	}

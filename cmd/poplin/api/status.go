@@ -160,10 +160,12 @@ type Pod struct {
 
 // Service is a service with what it answers on.
 type Service struct {
-	Namespace      string       `json:"namespace"`
-	Name           string       `json:"name"`
-	Type           string       `json:"type"`
-	ClusterIPs     []netip.Addr `json:"clusterIPs"`
+	Namespace  string       `json:"namespace"`
+	Name       string       `json:"name"`
+	Type       string       `json:"type"`
+	ClusterIPs []netip.Addr `json:"clusterIPs"`
+	// ExternalIPs are load balancer addresses and external IPs.
+	ExternalIPs    []netip.Addr `json:"externalIPs,omitempty"`
 	Ports          []string     `json:"ports"` // 80/TCP, 80:30080/TCP
 	Endpoints      int          `json:"endpoints"`
 	EndpointsReady int          `json:"endpointsReady"`

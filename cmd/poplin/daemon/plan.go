@@ -197,7 +197,7 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	l.facts = facts{
 		node: o.Node, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
 		gossip: true, bridgeNF: host.BridgeNetfilter,
-		health: lastHealth(o, next.Config, t.linux.Namespaces()),
+		health: lastHealth(o, t.linux.Namespaces(), l.last, next),
 	}
 	for i := range l.facts.members.Peers {
 		l.facts.members.Peers[i].State = overlay.PeerAlive

@@ -75,18 +75,23 @@ func readReady(path string) (map[schema.Name]uint64, error) {
 	return f.Ready, nil
 }
 
-// lastHealth is what the daemon last announced of this node's pods that are
-// there; nil if nothing is known.
-func lastHealth(o Options, c *schema.Config, namespaces map[string]uint64) map[schema.Name]health.Result {
+// lastHealth is what the daemon last announced of this node's pods, in any of
+// the revisions, that are there; nil if nothing is known.
+func lastHealth(o Options, namespaces map[string]uint64, revisions ...*revision) map[schema.Name]health.Result {
 	ready, err := readReady(readinessPath(o.StateDir))
 	if err != nil {
 		return nil
 	}
 	out := map[schema.Name]health.Result{}
-	for _, p := range c.Pods {
-		if inode, there := instance(p, namespaces); there && p.NodeName == o.Node {
-			before, known := ready[p.Meta.Name]
-			out[p.Meta.Name] = health.Result{Ready: known && before == inode}
+	for _, r := range revisions {
+		if r == nil {
+			continue
+		}
+		for _, p := range r.Config.Pods {
+			if inode, there := instance(p, namespaces); there && p.NodeName == o.Node {
+				before, known := ready[p.Meta.Name]
+				out[p.Meta.Name] = health.Result{Ready: known && before == inode}
+			}
 		}
 	}
 	return out

@@ -167,7 +167,8 @@ func fillServices(s *api.Status, all []services.Service) {
 	s.Services = len(all)
 	for _, svc := range all {
 		d := svc.Document
-		out := api.Service{Namespace: d.Namespace, Name: d.Meta.Name.Name, Type: string(d.Type), ClusterIPs: d.ClusterIPs}
+		out := api.Service{Namespace: d.Namespace, Name: d.Meta.Name.Name, Type: string(d.Type), ClusterIPs: d.ClusterIPs,
+			ExternalIPs: slices.Concat(d.LoadBalancerIPs, d.ExternalIPs)}
 		for _, p := range d.Ports {
 			text := fmt.Sprintf("%d/%s", p.Port, p.Protocol)
 			if p.NodePort != 0 {
