@@ -41,6 +41,9 @@ type Peer struct {
 	Backend  Backend
 	MTU      int // bytes that a packet from one of its pods may have; 0 unknown
 	Pods     []Pod
+	// Health says that Pods has those in the node's own network, too: one that
+	// is missing is not there yet.
+	Health bool
 }
 
 // Backend is how a peer is reached, as the peer itself announces it.

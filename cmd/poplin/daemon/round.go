@@ -140,7 +140,7 @@ func preferFamily(addresses []netip.Addr, family string) []netip.Addr {
 func (d *Daemon) announce(r *revision, g goal) {
 	a := overlay.Announcement{
 		Underlay: advertised(r.Config, d.o.Node, g.host.Underlay.Addresses), Backend: string(r.Config.Cluster.Overlay.Backend), Port: r.Config.Cluster.Overlay.Port,
-		MTU: g.MTU, Revision: r.ID, Digest: r.Digest,
+		MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
 	}
 	if rejected := d.documents.state().rejected; rejected != nil {
 		a.Rejected = &overlay.Rejection{Revision: rejected.Revision, Error: firstError(rejected.Diagnostics)}
