@@ -20,7 +20,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 	if text := c.meta.Annotations["poplin/ip"]; text != "" {
 		out.StaticIPs, _ = parseIPList(text)
 	}
-	c.containerPorts(s.Containers, out)
+	c.containers(s.Containers, out)
 	c.sysctls(s.SecurityContext.Sysctls, out)
 	if length := len(out.Namespace) + 1 + len(out.Name.Name); length > maxNamespaceFile {
 		c.refuse("/metadata/name", "namespace and name together have %d characters; the name of the pod's network namespace has room for %d", length-1, maxNamespaceFile-1)
@@ -39,7 +39,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 	return out
 }
 
-func (c *conversion) containerPorts(containers []containerSpec, out *Pod) {
+func (c *conversion) containers(containers []containerSpec, out *Pod) {
 	type protocolPort struct {
 		protocol Protocol
 		port     uint16
@@ -58,6 +58,9 @@ func (c *conversion) containerPorts(containers []containerSpec, out *Pod) {
 			}
 			names[port.Name], ports[key] = true, true
 			out.Ports = append(out.Ports, port)
+		}
+		if probe, ok := c.probe(pointer("/spec/containers").item(i), container); ok {
+			out.Probes = append(out.Probes, probe)
 		}
 	}
 }
