@@ -219,6 +219,9 @@ type Service struct {
 	Selector                 map[string]string // empty: endpoints come from slices
 	Ports                    []ServicePort
 	PublishNotReadyAddresses bool
+	// Affinity is how long a client stays with its endpoint after its last
+	// connection; 0: not at all. Whole seconds.
+	Affinity time.Duration
 	// InternalLocal is internalTrafficPolicy Local: the cluster IPs lead to
 	// endpoints of the client's node only.
 	InternalLocal bool

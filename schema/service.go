@@ -3,6 +3,7 @@ package schema
 import (
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // serviceDraft is a Service as far as its document says; the Cluster decides
@@ -45,7 +46,24 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 	c.clusterIPs(s, out)
 	c.servicePorts(s, out)
 	c.external(d, out)
+	c.affinity(s, out)
 	return out
+}
+
+// defaultAffinity is Kubernetes', in seconds: three hours.
+const defaultAffinity = 10800
+
+func (c *conversion) affinity(s *serviceSpec, out *serviceDraft) {
+	switch {
+	case s.SessionAffinity == "ClientIP":
+		timeout := defaultAffinity
+		if s.AffinityConfig != nil {
+			timeout = orDefault(s.AffinityConfig.ClientIP.TimeoutSeconds, defaultAffinity)
+		}
+		out.service.Affinity = time.Duration(timeout) * time.Second
+	case s.AffinityConfig != nil:
+		c.refuse("/spec/sessionAffinityConfig", "only sessionAffinity: ClientIP has a configuration")
+	}
 }
 
 // clusterIPs reads clusterIP and clusterIPs, which say the same thing in the

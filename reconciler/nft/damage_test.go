@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/poplin-net/poplin/reconciler"
 )
@@ -36,6 +37,8 @@ func web() reconciler.State {
 		h.Objects = append(h.Objects, reconciler.Element{Family: reconciler.FamilyOf(a), Set: reconciler.SetLoadBalancerAddresses, Address: a})
 	}
 	return state(h,
+		service{name: "sticky", address: v4, protocol: reconciler.TCP, port: 82, targets: two, affinity: 3 * time.Hour},
+		service{name: "node-sticky", address: v6, nodePort: true, protocol: reconciler.UDP, port: 30082, targets: two6, outsideLocal: true, local: two6[:1], affinity: time.Minute},
 		service{name: "lb", address: v4, protocol: reconciler.TCP, port: 81, targets: two, external: true, outsideLocal: true, local: two[:1], sources: []string{"192.0.2.0/24", "203.0.113.9/32"}},
 		service{name: "lb6", address: v6, protocol: reconciler.TCP, port: 81, targets: two6, external: true, sources: []string{"2001:db8::/32", "2001:db9::1/128"}},
 		service{name: "node-lb", address: v4, nodePort: true, protocol: reconciler.TCP, port: 30081, targets: two, outsideLocal: true, sources: []string{"192.0.2.0/24"}},
@@ -80,6 +83,9 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"add base chain":       {"nft add chain ip poplin pick-9 '{ type filter hook input priority 0; policy drop; }'", "damaged: chain pick-9 is not poplin's"},
 		"add pick chain":       {"nft add chain ip poplin pick-9", "damaged: chain pick-9 is not poplin's"},
 		"change policy":        {"nft add chain ip poplin output '{ policy drop; }'", "damaged: chain output is attached elsewhere"},
+		"flush recall chain":   {"nft flush chain ip poplin recall-10800-16", "+ chain ip poplin recall-10800-16"},
+		"flush sticky chain":   {"nft flush chain ip poplin sticky-10800-16-2", "+ chain ip poplin sticky-10800-16-2"},
+		"shorten recall chain": {handle + "nft delete rule ip poplin recall-10800-16 handle $(handle recall-10800-16 'offset 2147483650')", "+ chain ip poplin recall-10800-16"},
 		"add set":              {"nft add set ip poplin mine '{ type ipv4_addr; }'", "damaged: set mine is not poplin's"},
 		"make dormant":         {"nft add table ip poplin '{ flags dormant; }'", "damaged: the table has flags 0x1"},
 		"flush pick chain":     {"nft flush chain ip poplin pick-2", "+ chain ip poplin pick-2"},

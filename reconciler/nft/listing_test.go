@@ -24,6 +24,14 @@ func TestNftPrintsTheSkeleton(t *testing.T) {
 	for _, f := range families() {
 		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true},
 			reconciler.Chain{Family: f, Slots: 2, Local: true}, reconciler.Chain{Family: f, Slots: 2, Local: true, NodePort: true})
+		for _, c := range []reconciler.Chain{{Method: reconciler.MethodSticky, ID: 2, Slots: 3}, {Method: reconciler.MethodStick, ID: 1},
+			{Method: reconciler.MethodSticky, ID: 1, Slots: 1, NodePort: true, Local: true}, {Method: reconciler.MethodStick, NodePort: true, Local: true}} {
+			c.Family, c.Timeout = f, 10800
+			h.Objects = append(h.Objects, c)
+			if c.Method == reconciler.MethodSticky {
+				h.Objects = append(h.Objects, c.Recall())
+			}
+		}
 	}
 	reach(t, target(t, n), state(h))
 	version := n.run("nft --version")
@@ -106,7 +114,7 @@ func spelled(e reconciler.Element) (text, tree string) {
 		words, leaves = append(words, e.Address.String()), append(leaves, fmt.Sprintf("%q", e.Address))
 	}
 	words, leaves = append(words, e.Protocol.String(), fmt.Sprint(e.Port)), append(leaves, fmt.Sprintf("%q", e.Protocol), fmt.Sprint(e.Port))
-	if e.Target.IsValid() {
+	if e.Target.IsValid() || e.Set == reconciler.SetSticky || e.Set == reconciler.SetNodePortSticky {
 		words, leaves = append(words, fmt.Sprintf("0x%08x", e.Slot)), append(leaves, fmt.Sprint(e.Slot))
 	}
 	if e.Prefix.IsValid() {

@@ -220,6 +220,9 @@ func (l layout) describes(f reconciler.Family, m []byte) bool {
 	if want.Concatenation {
 		wantFlags |= nftSetConcat
 	}
+	if l.dynamic {
+		wantFlags |= unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
+	}
 	if l.verdict() {
 		wantData, dataLength = unix.NFT_DATA_VERDICT, 0
 	}
@@ -232,6 +235,9 @@ func (r *reader) readAllElements() error {
 	for _, l := range layouts() {
 		if r.found.version != reconciler.SkeletonVersion || r.found.damage != "" {
 			return nil
+		}
+		if l.dynamic {
+			continue
 		}
 		if err := r.readElements(l); err != nil {
 			return fmt.Errorf("set %s of table %s %s: %w", l.name, r.family, tableName, err)

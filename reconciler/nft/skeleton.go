@@ -123,41 +123,6 @@ func elsewhereRules(f reconciler.Family) []rule {
 	}
 }
 
-// pickRules send a connection to one of the slots of its frontend. Between
-// the lookup of the chain and that of the slot a commit may have taken the
-// slot away; slot 0 is the last to go. If it is gone too, the client's next
-// try is another connection.
-func pickRules(c reconciler.Chain) []rule {
-	set, key := reconciler.SetEndpoints, []value{destination(c.Family), protocol(), port()}
-	if c.NodePort {
-		set, key = reconciler.SetNodePortEndpoints, key[1:]
-	}
-	offset := 0
-	if c.Local {
-		offset = reconciler.LocalSlots
-	}
-	slot := func(n int) rule {
-		return translate(c.Family, set, append(key[:len(key):len(key)], random(n, offset))...)
-	}
-	return []rule{slot(c.Slots), slot(1), drop()}
-}
-
-// pickChain reads the name of a pick chain; ok is false for any other name.
-func pickChain(f reconciler.Family, name string) (c reconciler.Chain, ok bool) {
-	c.Family = f
-	rest := name
-	if cut, found := strings.CutPrefix(rest, "node-port-"); found {
-		c.NodePort, rest = true, cut
-	}
-	if cut, found := strings.CutPrefix(rest, "local-"); found {
-		c.Local, rest = true, cut
-	}
-	digits, found := strings.CutPrefix(rest, "pick-")
-	slots, err := strconv.Atoi(digits)
-	c.Slots = slots
-	return c, found && err == nil && slots > 0 && c.Name() == name
-}
-
 // markerVersion reads the version out of the name of a marker chain.
 func markerVersion(name string) (version int, ok bool) {
 	digits, found := strings.CutPrefix(name, markerPrefix)

@@ -19,10 +19,16 @@ type frontend struct {
 func frontendOf(e reconciler.Element) (f frontend, ok bool) {
 	switch e.Set {
 	case reconciler.SetServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints,
-		reconciler.SetOutsideServices, reconciler.SetOutsideNodePorts:
+		reconciler.SetOutsideServices, reconciler.SetOutsideNodePorts, reconciler.SetSticky, reconciler.SetNodePortSticky:
 		return frontend{e.Family, e.Address, e.Protocol, e.Port}, true
 	}
 	return frontend{}, false
+}
+
+// freedID is an id of a frontend.
+type freedID struct {
+	frontend frontend
+	id       uint32
 }
 
 // touched collects what plans did to frontends, as far as connections that
@@ -32,13 +38,19 @@ type touched struct {
 	left map[frontend]map[netip.AddrPort]bool
 	// opened holds frontends that did not lead to endpoints before.
 	opened map[frontend]bool
+	// freed holds ids that do not stand for the endpoint any more to which
+	// clients may still stick by them.
+	freed  map[freedID]bool
 	groups map[string]bool // that the endpoints belong to
 }
 
 // add notes the operations of a plan.
 func (t *touched) add(plan reconciler.Plan) {
-	if t.left == nil {
+	if t.groups == nil {
 		t.left, t.opened, t.groups = map[frontend]map[netip.AddrPort]bool{}, map[frontend]bool{}, map[string]bool{}
+		if t.freed == nil {
+			t.freed = map[freedID]bool{}
+		}
 	}
 	for _, op := range plan {
 		e, ok := op.Object().(reconciler.Element)
@@ -57,6 +69,9 @@ func (t *touched) add(plan reconciler.Plan) {
 			}
 			t.left[f][before.Target] = true
 			t.groups[op.Group] = true
+			if e.Slot >= reconciler.FirstID && after.Target != before.Target {
+				t.freed[freedID{f, e.Slot}] = true
+			}
 		}
 		if picks(after) && !picks(before) {
 			t.opened[f] = true

@@ -145,6 +145,9 @@ func format(list []Service) string {
 			if f.OutsideLocal {
 				fmt.Fprintf(&b, " outside %v", f.Local)
 			}
+			if f.Affinity > 0 {
+				fmt.Fprintf(&b, " sticky %s", f.Affinity)
+			}
 			if f.Restricted {
 				fmt.Fprintf(&b, " from %v", f.Sources)
 			}

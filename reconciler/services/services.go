@@ -11,6 +11,7 @@ package services
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
@@ -53,6 +54,8 @@ type Frontend struct {
 	// endpoints in Local, those of this node, and no others.
 	OutsideLocal bool
 	Local        []netip.AddrPort
+	// Affinity is how long a client stays with its endpoint; 0: not at all.
+	Affinity time.Duration
 	// Restricted says that only clients in Sources may use it.
 	Restricted bool
 	Sources    []netip.Prefix
@@ -63,7 +66,7 @@ type Frontend struct {
 // Equal reports whether two frontends are the same but for the counts.
 func (f Frontend) Equal(o Frontend) bool {
 	return f.Kind == o.Kind && f.Family == o.Family && f.Address == o.Address && f.Protocol == o.Protocol &&
-		f.Port == o.Port && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted &&
+		f.Port == o.Port && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted && f.Affinity == o.Affinity &&
 		slices.Equal(f.Sources, o.Sources) &&
 		slices.Equal(f.Endpoints, o.Endpoints) && slices.Equal(f.Local, o.Local)
 }
@@ -116,7 +119,7 @@ func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
 			family := schema.FamilyOf(address)
 			b := newBackends(s, r.candidates(s, port, family, live))
 			add := func(kind FrontendKind, address netip.Addr, number uint16) {
-				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Total: b.total}
+				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Affinity: s.Affinity, Total: b.total}
 				out = append(out, b.behind(s, f))
 			}
 			add(ClusterIP, address, port.Port)

@@ -41,3 +41,30 @@ func Slots(before, want []netip.AddrPort) []netip.AddrPort {
 	}
 	return out
 }
+
+// IDs numbers the endpoints of a frontend, each for as long as it is there.
+// A new one gets the lowest number that no endpoint has or had just before:
+// whoever remembers the old one must have time to forget it.
+func IDs(before map[netip.AddrPort]int, want []netip.AddrPort) map[netip.AddrPort]int {
+	taken := make(map[int]bool, len(before))
+	for _, id := range before {
+		taken[id] = true
+	}
+	out := make(map[netip.AddrPort]int, len(want))
+	next := 0
+	for _, e := range want {
+		id, known := before[e]
+		if _, again := out[e]; again {
+			continue
+		}
+		if !known {
+			for taken[next] {
+				next++
+			}
+			id = next
+			taken[id] = true
+		}
+		out[e] = id
+	}
+	return out
+}
