@@ -42,13 +42,10 @@ type Options struct {
 	Cluster  string // name of the cluster; nodes of another are not heard
 	Node     string // name of this node
 	StateDir string // must exist
-	// Bind is the underlay address and the port that gossip listens on.
-	Bind      netip.AddrPort
-	Encrypted bool
+	Binding
 	// KeyFile holds the keys, see ReadKeys. It need not exist yet: the agent
 	// waits for it and reads it again when it changes.
 	KeyFile string
-	Profile string // lan (default) or wan
 	// Bootstrap says that this is the first node: it may claim without having
 	// met anybody. It counts only while nobody else was ever heard of.
 	Bootstrap bool
@@ -181,6 +178,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) loop(ctx context.Context, wait time.Duration) {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	last := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,9 +186,14 @@ func (a *Agent) loop(ctx context.Context, wait time.Duration) {
 			a.network.flush(goodbye)
 			return
 		case <-a.inbox.kick:
+			if since := time.Since(last); since < coalesce {
+				timer.Reset(coalesce - since)
+				continue
+			}
 		case <-timer.C:
 		}
 		timer.Reset(a.round())
+		last = time.Now()
 	}
 }
 
@@ -204,6 +207,10 @@ func (a *Agent) round() time.Duration {
 	a.store()
 	return wait
 }
+
+// coalesce is the least time between two rounds: a round costs the same
+// whether it handles one message or a hundred.
+const coalesce = 20 * time.Millisecond
 
 // goodbye is how long a stopping daemon takes at most to tell its peers.
 const goodbye = time.Second
@@ -234,8 +241,8 @@ func (a *Agent) Announce(n Announcement) {
 
 // Rebind changes where gossip listens and how. The data plane is not
 // touched; gossip is started anew if anything differs.
-func (a *Agent) Rebind(bind netip.AddrPort, encrypted bool, profile string) {
-	a.network.rebind(bind, encrypted, profile)
+func (a *Agent) Rebind(b Binding) {
+	a.network.rebind(b)
 }
 
 // Release voids the claims of a node, or all claims of a subnet, as they are

@@ -68,7 +68,7 @@ func (c *cluster) options(i int) Options {
 		c.t.Fatal(err)
 	}
 	o := Options{
-		Cluster: "test", Node: nodeName(i), StateDir: dir, Bind: nodePort(i), Transport: c.fabric.transport,
+		Cluster: "test", Node: nodeName(i), StateDir: dir, Binding: Binding{Address: nodePort(i)}, Transport: c.fabric.transport,
 		Timing: quick(), Log: c.log.With("node", nodeName(i)), MachineID: filepath.Join(c.dir, "machine-id"),
 	}
 	if c.change != nil {

@@ -226,7 +226,7 @@ func (c *core) settle() time.Duration {
 	switch {
 	case c.claimer.has(Proposed), len(c.gaps) > 0, len(c.awaiting) > 0, c.told != c.digest, !c.ready.IsZero() && !c.opened:
 		return busyWait
-	case !c.joined(), c.unsaved:
+	case !c.joined(), c.unsaved, c.early(now):
 		return joinWait
 	}
 	return idleWait

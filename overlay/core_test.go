@@ -241,3 +241,16 @@ func TestClaimOutsideTheRanges(t *testing.T) {
 		t.Errorf("claims %v", got)
 	}
 }
+
+// A node with nobody to ask says what would help, until it has met somebody.
+func TestNobodyToAsk(t *testing.T) {
+	c := newTestCore(t, Settings{PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}, SubnetLengthIPv4: 24, NeedsClaim: true})
+	c.settle()
+	if got := c.snapshot().Problems; len(got) != 1 || !strings.Contains(got[0].Remedy, "--bootstrap") {
+		t.Errorf("problems %v", got)
+	}
+	c.meet(c.record("node-2", "10.244.2.0/24"))
+	if got := c.snapshot().Problems; len(got) != 0 {
+		t.Errorf("problems %v after meeting a peer", got)
+	}
+}

@@ -201,14 +201,14 @@ func (l *ledger) owners(pinned []netip.Prefix, by order) []Owner {
 }
 
 // digest is equal at two nodes when they know the same standing claims and
-// the same tombstones: 16 hexadecimal digits. Versions are left out, so that
-// it rests when nothing changes hands.
+// the same tombstones: 16 hexadecimal digits. Versions and stages are left
+// out, so that it rests when nothing changes hands.
 func (l *ledger) digest() string {
 	all := slices.Clone(l.standing())
 	slices.SortFunc(all, byEpoch)
 	h := sha256.New()
 	for _, c := range all {
-		fmt.Fprintf(h, "%s %s %s %d %t\n", c.node, c.id, c.Prefix, c.Epoch, c.Confirmed)
+		fmt.Fprintf(h, "%s %s %s %d\n", c.node, c.id, c.Prefix, c.Epoch)
 	}
 	for _, what := range slices.Sorted(maps.Keys(l.tombs)) {
 		fmt.Fprintf(h, "%s %d\n", what, l.tombs[what])

@@ -176,6 +176,9 @@ func (c *core) keep(r Record, now time.Time) {
 	}
 }
 
+// maxAwaited is how many peers are asked for everything at a time.
+const maxAwaited = 3
+
 // fillGaps asks for whole records where deltas are missing.
 func (c *core) fillGaps(now time.Time) {
 	if c.out == nil {
@@ -192,6 +195,15 @@ func (c *core) fillGaps(now time.Time) {
 		}
 		c.gaps[key] = now.Add(time.Second)
 		c.out.send(key.node, m.addr, encode(kindWant, want{c.node, []string{key.node}}))
+	}
+	if !c.exchanged && len(c.awaiting) == 0 {
+		// A push/pull may fail halfway, after which the two see each other
+		// alive and nobody dials again.
+		for name, m := range c.members {
+			if m.up && c.inRoster(name) && len(c.awaiting) < maxAwaited {
+				c.awaiting[name] = time.Time{}
+			}
+		}
 	}
 	for name, at := range c.awaiting {
 		if m := c.members[name]; m == nil || !m.up {
@@ -236,6 +248,9 @@ func (c *core) onWant(w want) {
 		message.Records = append(message.Records, r)
 		size += n
 	}
+	if len(w.Nodes) == 0 {
+		message.Tombstones = c.ledger.tombstones()
+	}
 	c.out.send(w.From, m.addr, encode(kindWhole, message))
 }
 
@@ -255,6 +270,7 @@ func (c *core) onWhole(w whole, now time.Time) {
 			c.keep(next, now)
 		}
 	}
+	c.onTombstones(w.Tombstones, now)
 	if _, asked := c.awaiting[w.From]; asked && !w.More && !w.Push {
 		delete(c.awaiting, w.From)
 		c.exchangedWith(w.From)

@@ -2,16 +2,10 @@ package overlay
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
-	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 // The pure model: a few nodes with the real ledger, clock and claimer, and a
@@ -374,129 +368,4 @@ func (w *world) run() error {
 		}
 	}
 	return nil
-}
-
-// schedules is how many schedules the model runs.
-func schedules() uint64 {
-	if os.Getenv("POPLIN_TEST_LONG") != "" {
-		return 100_000
-	}
-	return 2_000
-}
-
-func TestModel(t *testing.T) {
-	for seed := range schedules() {
-		if err := newWorld(seed, byEpoch).run(); err != nil {
-			t.Fatalf("schedule %d: %v", seed, err)
-		}
-	}
-}
-
-// A model in which nothing happens proves nothing.
-func TestModelReachesEverything(t *testing.T) {
-	reached := map[string]int{}
-	for seed := range uint64(500) {
-		w := newWorld(seed, byEpoch)
-		if err := w.run(); err != nil {
-			t.Fatalf("schedule %d: %v", seed, err)
-		}
-		for what, n := range w.reached {
-			reached[what] += n
-		}
-		reached["released"] += len(w.released)
-	}
-	for _, what := range []string{string(Proposed), string(Confirmed), string(Lost), "dropped", "took over", "contested", "released"} {
-		if reached[what] < 10 {
-			t.Errorf("%s: %d times in 500 schedules", what, reached[what])
-		}
-	}
-	t.Log(reached)
-}
-
-// Without the tie-break the properties do not hold, so the model is able to
-// find that out.
-func TestModelNeedsTheTieBreak(t *testing.T) {
-	withoutTieBreak := func(a, b claimed) int {
-		switch {
-		case a.Epoch < b.Epoch:
-			return -1
-		case a.Epoch > b.Epoch:
-			return 1
-		}
-		return 0 // and the one that came first wins
-	}
-	for seed := range uint64(2_000) {
-		if err := newWorld(seed, withoutTieBreak).run(); err != nil {
-			t.Logf("schedule %d: %v", seed, err)
-			return
-		}
-	}
-	t.Error("no schedule noticed that the tie-break is missing")
-}
-
-// drawLedger makes ledgers whose entries clash often.
-func drawLedger(t *rapid.T, label string) *ledger {
-	l := newLedger()
-	for range rapid.IntRange(0, 6).Draw(t, label+" entries") {
-		e := Entry{
-			Node: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "node"), ID: rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "id"),
-			Birth: Stamp(rapid.IntRange(1, 3).Draw(t, "birth")), Generation: uint64(rapid.IntRange(1, 2).Draw(t, "generation")),
-			Version: uint64(rapid.IntRange(1, 3).Draw(t, "version")), Boot: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "boot"),
-		}
-		for range rapid.IntRange(0, 2).Draw(t, "claims") {
-			third := rapid.IntRange(0, 3).Draw(t, "subnet")
-			bits := rapid.SampledFrom([]int{23, 24}).Draw(t, "bits")
-			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 244, byte(third), 0}), bits).Masked()
-			e.Claims = append(e.Claims, Claim{Prefix: p, Epoch: Stamp(rapid.IntRange(1, 3).Draw(t, "epoch"))})
-		}
-		if rapid.Bool().Draw(t, "replaces") {
-			e.Replaces = []string{rapid.SampledFrom([]string{"1", "2", "3"}).Draw(t, "replaced")}
-		}
-		l.put(e)
-	}
-	for range rapid.IntRange(0, 2).Draw(t, label+" tombstones") {
-		l.bury(Tombstone{rapid.SampledFrom([]string{"a", "b", "10.244.0.0/24"}).Draw(t, "what"), Stamp(rapid.IntRange(1, 3).Draw(t, "clock"))})
-	}
-	return l
-}
-
-func merged(all ...*ledger) *ledger {
-	out := newLedger()
-	for _, l := range all {
-		out.merge(l)
-	}
-	return out
-}
-
-func TestMergeProperties(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		a, b, c := drawLedger(t, "a"), drawLedger(t, "b"), drawLedger(t, "c")
-		same := func(law string, x, y *ledger) {
-			if d := cmp.Diff(slices.Collect(maps.Values(x.entries)), slices.Collect(maps.Values(y.entries)), ledgerOptions()...); d != "" {
-				t.Fatalf("%s: entries differ: %s", law, d)
-			}
-			if !maps.Equal(x.tombs, y.tombs) || x.digest() != y.digest() || !slices.Equal(x.owners(nil, byEpoch), y.owners(nil, byEpoch)) {
-				t.Fatalf("%s: %v, %v", law, x.owners(nil, byEpoch), y.owners(nil, byEpoch))
-			}
-		}
-		same("commutative", merged(a, b), merged(b, a))
-		same("associative", merged(merged(a, b), c), merged(a, merged(b, c)))
-		same("idempotent", merged(a, a), a)
-		if again := merged(a, b); again.merge(a) || again.merge(b) {
-			t.Fatal("merging what is known changed something")
-		}
-	})
-}
-
-func ledgerOptions() []cmp.Option {
-	return []cmp.Option{
-		cmp.Comparer(func(a, b netip.Prefix) bool { return a == b }),
-		cmp.Transformer("sorted", func(all []Entry) map[string]Entry {
-			out := map[string]Entry{}
-			for _, e := range all {
-				out[e.Node+"/"+e.ID] = e
-			}
-			return out
-		}),
-	}
 }

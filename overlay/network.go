@@ -49,18 +49,22 @@ type network struct {
 	changed chan struct{} // size one: targets differ
 
 	mu      sync.Mutex
-	bind    binding
+	bind    Binding
 	rebuilt chan struct{} // size one: bind differs
 
 	jobs    chan job
 	pending atomic.Int32
 }
 
-// binding is what memberlist cannot change while it runs.
-type binding struct {
-	addr      netip.AddrPort
-	encrypted bool
-	profile   string
+// Binding is what memberlist cannot change while it runs.
+type Binding struct {
+	// Address is the underlay address and the port that gossip listens on.
+	Address netip.AddrPort
+	// Advertise is where others reach it, through 1:1 NAT; the zero value:
+	// at Address.
+	Advertise netip.AddrPort
+	Encrypted bool
+	Profile   string // lan (default) or wan
 }
 
 // job is a message to be sent over a stream.
@@ -79,7 +83,7 @@ const (
 
 func newNetwork(o Options, in *inbox, m meta) *network {
 	n := &network{
-		options: o, inbox: in, meta: m, log: o.Log, bind: binding{o.Bind, o.Encrypted, o.Profile},
+		options: o, inbox: in, meta: m, log: o.Log, bind: o.Binding,
 		changed: make(chan struct{}, 1), rebuilt: make(chan struct{}, 1), jobs: make(chan job, maxJobs),
 	}
 	n.queue = &memberlist.TransmitLimitedQueue{RetransmitMult: 4, NumNodes: func() int { return max(1, int(n.members.Load())) }}
@@ -103,16 +107,16 @@ func kick(c chan struct{}) {
 	}
 }
 
-func (n *network) rebind(bind netip.AddrPort, encrypted bool, profile string) {
+func (n *network) rebind(next Binding) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if next := (binding{bind, encrypted, profile}); next != n.bind {
+	if next != n.bind {
 		n.bind = next
 		kick(n.rebuilt)
 	}
 }
 
-func (n *network) binding() binding {
+func (n *network) binding() Binding {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.bind
@@ -192,17 +196,17 @@ func (n *network) run(ctx context.Context) {
 	}
 }
 
-func remedyFor(b binding, keyFile string) string {
-	if b.encrypted {
+func remedyFor(b Binding, keyFile string) string {
+	if b.Encrypted {
 		return "poplin key new > " + keyFile + ", the same file on every node; chmod 0640"
 	}
-	return "ip address show | grep " + b.addr.Addr().String()
+	return "ip address show | grep " + b.Address.Addr().String()
 }
 
 // instance is one life of memberlist.
 type instance struct {
 	n       *network
-	bind    binding
+	bind    Binding
 	list    *memberlist.Memberlist
 	ring    *memberlist.Keyring // nil: not encrypted
 	keys    [][]byte
@@ -213,9 +217,9 @@ type instance struct {
 }
 
 // open starts memberlist. On failure it says what is waited for.
-func (n *network) open(b binding) (i *instance, waiting string, err error) {
+func (n *network) open(b Binding) (i *instance, waiting string, err error) {
 	i = &instance{n: n, bind: b, streams: make(chan struct{}, maxStreams)}
-	if b.encrypted {
+	if b.Encrypted {
 		i.keys, err = ReadKeys(n.options.KeyFile)
 		if err != nil {
 			return i, "the gossip key", err
@@ -231,7 +235,7 @@ func (n *network) open(b binding) (i *instance, waiting string, err error) {
 		i.list, err = memberlist.Create(config)
 	}
 	if err != nil {
-		return i, "the underlay address " + b.addr.String(), err
+		return i, "the underlay address " + b.Address.String(), err
 	}
 	self := i.list.LocalNode()
 	i.gossip = addrPort(self.Addr, self.Port)
@@ -248,20 +252,23 @@ func (n *network) config(i *instance) (*memberlist.Config, error) {
 	config.SuspicionMaxTimeoutMult = 2
 	// A join to a silent address blocks for so long.
 	config.TCPTimeout = 3 * time.Second
-	if i.bind.profile == profileWAN {
+	if i.bind.Profile == profileWAN {
 		config = memberlist.DefaultWANConfig()
 		config.TCPTimeout = 10 * time.Second
 	}
 	config.Name, config.Label = n.options.Node, n.options.Cluster
-	config.BindAddr, config.BindPort = i.bind.addr.Addr().String(), int(i.bind.addr.Port())
+	config.BindAddr, config.BindPort = i.bind.Address.Addr().String(), int(i.bind.Address.Port())
 	config.AdvertiseAddr, config.AdvertisePort = "", config.BindPort
+	if a := i.bind.Advertise; a.IsValid() {
+		config.AdvertiseAddr, config.AdvertisePort = a.Addr().String(), int(a.Port())
+	}
 	config.DeadNodeReclaimTime = time.Second
 	config.Keyring = i.ring
 	config.Logger = newLogger(n.log, n.inbox.count)
 	d := &delegate{n}
 	config.Delegate, config.Events, config.Conflict, config.Alive, config.Ping = d, d, d, d, d
 	if n.options.Transport != nil {
-		transport, err := n.options.Transport(i.bind.addr)
+		transport, err := n.options.Transport(i.bind.Address)
 		if err != nil {
 			return nil, fmt.Errorf("transport: %w", err)
 		}

@@ -61,12 +61,17 @@ func (c *core) liveness(name string, now time.Time) (state PeerState, stopping b
 		return PeerAlive, r.Stopping != 0
 	case m != nil && known && r.Stopping != 0 && !m.silent && now.Sub(m.since) < c.timing.StopGrace:
 		return PeerAlive, true
-	case m == nil && known && !c.joined() && !c.wasFailed[name]:
+	case m == nil && known && !c.wasFailed[name] && (!c.joined() || c.early(now)):
 		// Nothing is known yet: as it was when this daemon stopped.
 		return PeerAlive, false
 	}
 	return PeerFailed, false
 }
+
+// early reports whether a peer may have started together with this node, and
+// not have been dialled again since: the one that gossip was joined through
+// need not know it either.
+func (c *core) early(now time.Time) bool { return now.Sub(c.started) < 2*c.timing.Rejoin }
 
 func (c *core) peer(name string, now time.Time) Peer {
 	p := Peer{Name: name}
@@ -166,6 +171,9 @@ func (c *core) problems(s Snapshot, now time.Time) []Problem {
 		if c.disputed(name, now) {
 			add(fmt.Sprintf("two nodes call themselves %s: %s and %s", name, e.addr.Addr(), e.other.Addr()), "give one of them another --node")
 		}
+	}
+	if c.configured && !c.exchanged && len(c.settings.Roster) == 0 && len(c.opts.Join) == 0 && !c.mayStartAlone() {
+		add("this node knows nobody to ask which subnets are taken", "give it --join ADDRESS of another node, or write Node documents; --bootstrap on the very first node")
 	}
 	out = append(out, c.peerProblems(s)...)
 	slices.SortFunc(out, func(a, b Problem) int { return strings.Compare(a.What, b.What) })

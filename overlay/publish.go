@@ -140,19 +140,28 @@ func (c *core) ledgerChanged(now time.Time) {
 	}
 }
 
+// maxAsks is how many peers are asked in one round.
+const maxAsks = 8
+
 // askForAnswers asks every alive peer that has not answered this node's
-// proposal yet, once a second each.
+// proposal yet, once a second each. Most answer without being asked, by
+// announcing the same ledger, so they get some time to do so.
 func (c *core) askForAnswers(now time.Time) {
-	if !c.claimer.has(Proposed) || c.frozen(now) || c.self.Version == 0 || c.out == nil {
+	if !c.claimer.has(Proposed) || c.frozen(now) || c.self.Version == 0 || c.out == nil ||
+		now.Sub(c.claimer.proposed) < c.timing.Confirm/2 {
 		return
 	}
 	var message []byte
+	asks := 0
 	for _, name := range c.aliveNames() {
 		if c.answered[name] >= c.proposal || now.Sub(c.asked[name]) < time.Second {
 			continue
 		}
 		if message == nil {
 			message = encode(kindCheck, check{c.self.Head})
+		}
+		if asks++; asks > maxAsks {
+			return
 		}
 		c.asked[name] = now
 		c.out.send(name, c.members[name].addr, message)
@@ -167,8 +176,8 @@ func (c *core) stop() {
 	before := c.self.Version
 	c.publish(now)
 	if c.out != nil && before != c.self.Version {
-		head := c.self.Head
-		message := encode(kindDelta, delta{Node: c.node, ID: c.identity.ID, Generation: c.generation, Version: c.self.Version, Head: &head})
+		// Whole, since a peer that misses a step before has nobody to ask.
+		message := encode(kindWhole, whole{From: c.node, Records: []Record{c.self}, Push: true})
 		for _, name := range c.aliveNames() {
 			c.out.send(name, c.members[name].addr, message)
 		}

@@ -8,23 +8,41 @@ import (
 	"time"
 )
 
+// A node that is still alone dials a few others at a time: the first that
+// answers tells it of all the rest, and a cluster that starts as a whole
+// does not dial everybody from everywhere.
+const (
+	aloneBatch = 8
+	alonePause = 250 * time.Millisecond
+)
+
 // rejoin dials every known but absent node, for ever, without back-off: two
 // halves of a cluster that gave each other up meet again no other way.
 func (i *instance) rejoin(ctx context.Context) {
 	interval := i.n.options.Timing.Rejoin
+	dialed := map[netip.AddrPort]time.Time{}
 	for {
-		for _, t := range i.n.view.Load().targets {
-			if t.addr == i.gossip {
-				i.n.inbox.put(evDial{t.addr, nil})
+		alone := i.n.members.Load() <= 1
+		targets := slices.Clone(i.n.view.Load().targets)
+		rand.Shuffle(len(targets), func(a, b int) { targets[a], targets[b] = targets[b], targets[a] })
+		started := 0
+		for _, t := range targets {
+			// Jitter, so that nodes which were started together do not stay so.
+			due := interval/2 + time.Duration(rand.Int64N(int64(interval)))
+			if _, busy := i.dialing.Load(t.addr); busy || time.Since(dialed[t.addr]) < due || alone && started == aloneBatch {
 				continue
 			}
-			if _, busy := i.dialing.LoadOrStore(t.addr, true); busy {
-				continue
-			}
+			started++
+			dialed[t.addr] = time.Now()
+			i.dialing.Store(t.addr, true)
 			i.wg.Go(func() { i.dial(ctx, t.addr) })
 		}
-		// Jitter, so that nodes which were started together do not stay so.
-		wait := interval/2 + time.Duration(rand.Int64N(int64(interval)))
+		wait := interval / 4
+		if len(targets) == 0 {
+			wait = interval
+		} else if alone {
+			wait = min(wait, alonePause)
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -61,7 +79,7 @@ func (c *core) targets() []target {
 	for _, m := range c.members {
 		up[m.addr] = up[m.addr] || m.up && m.stale.IsZero()
 	}
-	port := c.opts.Bind.Port()
+	port := c.opts.Address.Port()
 	if c.network.gossip.IsValid() {
 		port = c.network.gossip.Port()
 	}
@@ -77,7 +95,9 @@ func (c *core) targets() []target {
 		if m != nil {
 			add(name, m.addr)
 		}
-		if node != nil {
+		if node != nil && node.Gossip.IsValid() {
+			add(name, node.Gossip)
+		} else if node != nil {
 			for _, a := range node.Addresses {
 				add(name, netip.AddrPortFrom(a, port))
 			}

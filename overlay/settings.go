@@ -36,7 +36,10 @@ type Settings struct {
 type RosterNode struct {
 	Name      string
 	Addresses []netip.Addr // underlay
-	External  bool         // runs no daemon and counts as alive
+	// Gossip is where it is joined; the zero value: at each of its addresses,
+	// at this node's own port.
+	Gossip   netip.AddrPort
+	External bool // runs no daemon and counts as alive
 }
 
 // PinnedSubnet is a subnet that the documents give to a node.

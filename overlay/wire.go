@@ -61,6 +61,8 @@ type whole struct {
 	Records []Record `json:"r"`
 	More    bool     `json:"m,omitempty"`
 	Push    bool     `json:"p,omitempty"`
+	// Tombstones come with the last message if all records were asked for.
+	Tombstones []Tombstone `json:"t,omitempty"`
 }
 
 // check carries the sender's head and asks for an answer.
@@ -171,12 +173,15 @@ func (w *want) check() error {
 }
 
 func (w *whole) check() error {
+	if len(w.Tombstones) > maxTombs {
+		return fmt.Errorf("%d tombstones", len(w.Tombstones))
+	}
 	for _, r := range w.Records {
 		if err := r.check(); err != nil {
 			return err
 		}
 	}
-	return nil
+	return checkTombstones(w.Tombstones)
 }
 
 func (c *check) check() error { return c.Head.check() }

@@ -309,6 +309,42 @@ func TestNothingIsDeletedBeforeDesiredIsComplete(t *testing.T) {
 	}
 }
 
+// What was withheld, or stood behind a conflict, is no drift when it is done.
+func TestDoingLaterIsNoDrift(t *testing.T) {
+	ctx := context.Background()
+	host := NewMemory(KindLink, KindElement)
+	element := func(verdict string) Element {
+		return Element{Family: IPv4, Set: SetServices, Address: netip.MustParseAddr("10.0.0.1"), Protocol: TCP, Port: 80, Chain: verdict}
+	}
+	host.Put(Link{Name: "old", Type: LinkBridge})
+	engine := NewEngine(host)
+	state := func(verdict string) State {
+		return NewState(&Group{Name: "host", Objects: []Object{Link{Name: "br", Type: LinkBridge}, element(verdict)}})
+	}
+	engine.Converge(ctx, desire(state("refuse"), false))
+	host.Conflicts(Conflict{Key: LinkKey{"", "br"}, What: "link br is not poplin's"})
+	host.Remove(LinkKey{"", "br"})
+	want := state("pick-1")
+	if round := engine.Converge(ctx, desire(want, false)); round.Withheld != 2 || len(round.Conflicts) != 1 {
+		t.Fatalf("got %+v", round)
+	}
+	host.Conflicts()
+	round := engine.Converge(ctx, desire(want, true))
+	if len(round.Plan) != 3 || !round.Settled() {
+		t.Fatalf("got %+v", round)
+	}
+	for _, op := range round.Plan {
+		if op.Cause != CauseConfig {
+			t.Errorf("%v: cause %s", op, op.Cause)
+		}
+	}
+	host.Remove(LinkKey{"", "br"})
+	round = engine.Converge(ctx, desire(want, true))
+	if len(round.Plan) != 1 || round.Plan[0].Cause != CauseDrift {
+		t.Errorf("got %+v", round)
+	}
+}
+
 func TestConflictLeavesTheRestAlone(t *testing.T) {
 	host := NewMemory(KindLink, KindAddress)
 	host.Conflicts(Conflict{Key: LinkKey{"", "br"}, What: "link br is not poplin's"}, Conflict{Key: LinkKey{"", "other"}})
@@ -345,6 +381,34 @@ func TestFailedOperationSkipsOnlyItsDependants(t *testing.T) {
 	host.Fail(LinkKey{"", "br"}, nil)
 	if round := engine.Converge(context.Background(), desire(want, true)); !round.Settled() {
 		t.Errorf("after the failure is mended: %v", round.Err)
+	}
+}
+
+// brittle is a Memory in which a link takes its addresses along when it goes,
+// as in the kernel.
+type brittle struct{ *Memory }
+
+func (b brittle) Apply(ctx context.Context, plan Plan, desired State) error {
+	err := b.Memory.Apply(ctx, plan, desired)
+	for _, op := range plan {
+		if l, ok := op.Before.(Link); ok && op.Verb == Delete {
+			b.Remove(AddressKey{Link: l.Name, Prefix: netip.MustParsePrefix("10.0.0.1/24")})
+		}
+	}
+	return err
+}
+
+func TestWhatALinkTakesAlongIsNoDrift(t *testing.T) {
+	host := brittle{NewMemory(KindLink, KindAddress)}
+	engine := NewEngine(host)
+	address := Address{Link: "br", Prefix: netip.MustParsePrefix("10.0.0.1/24")}
+	state := func(kind LinkType) State {
+		return NewState(&Group{Name: "host", Objects: []Object{Link{Name: "br", Type: kind}, address}})
+	}
+	engine.Converge(context.Background(), desire(state(LinkBridge), true))
+	round := engine.Converge(context.Background(), desire(state(LinkTUN), true))
+	if !round.Settled() || len(round.Plan) != 3 || round.Plan[2].Cause != CauseConfig {
+		t.Errorf("%v %+v", round.Err, round.Plan)
 	}
 }
 

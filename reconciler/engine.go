@@ -39,12 +39,15 @@ func (r Round) Settled() bool { return r.Err == nil && r.Withheld == 0 && len(r.
 const maxPasses = 4
 
 // Engine brings a list of targets to a desired state. It remembers the last
-// desired state that was reached only to say why an operation is needed. It is used by one
-// goroutine at a time.
+// desired state that was reached only to say why an operation is needed. It
+// is used by one goroutine at a time.
 type Engine struct {
 	targets []Target
 	last    State
 	ran     bool
+	// undone are the objects of last which were left as they were: what is
+	// done about them later is no drift.
+	undone map[Key]bool
 }
 
 // NewEngine makes an engine over targets, in the order of their kinds.
@@ -75,7 +78,13 @@ func Observe[O Observer](ctx context.Context, observers ...O) (Observation, erro
 // Plan is what a round would do now, without doing it.
 func (e *Engine) Plan(observed Observation, desired Desired) Plan {
 	plan := Diff(observed.State, desired.State)
-	return Attribute(plan, e.last, desired.State, desired.Cause, !e.ran)
+	plan = Attribute(plan, e.last, desired.State, desired.Cause, !e.ran)
+	for i := range plan {
+		if op := &plan[i]; op.Cause == CauseDrift && e.undone[op.Object().Key()] {
+			op.Cause = desired.Cause
+		}
+	}
+	return plan
 }
 
 // Converge runs one round: observe, plan, apply, and the same again until
@@ -92,13 +101,21 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 		round.Err = err
 		return round
 	}
+	var left Plan
 	for pass := 1; ; pass++ {
 		plan := e.Plan(observed, round.Desired)
 		doable, withheld := withhold(plan, round.Desired.Complete)
 		doable, round.Conflicts = dropConflicts(doable, observed.Conflicts)
+		if pass > 1 {
+			// What the first pass took along with a link is no drift.
+			for i := range doable {
+				doable[i].Cause = round.Plan[0].Cause
+			}
+		}
 		round.Plan = append(round.Plan, doable...)
 		round.Withheld = withheld
 		if len(doable) == 0 {
+			left = plan
 			break
 		}
 		if pass > maxPasses {
@@ -115,9 +132,18 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 		}
 	}
 	if round.Err == nil {
-		e.last, e.ran = round.Desired.State, true
+		e.last, e.ran, e.undone = round.Desired.State, true, keys(left)
 	}
 	return round
+}
+
+// keys are the keys of the operations' objects.
+func keys(plan Plan) map[Key]bool {
+	out := map[Key]bool{}
+	for _, op := range plan {
+		out[op.Object().Key()] = true
+	}
+	return out
 }
 
 // apply hands each run of operations of one target to it. It goes on past

@@ -16,31 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poplinArgs makes this test binary behave as poplin, with arguments
-// separated by newlines.
-const poplinArgs = "POPLIN_TEST_ARGS"
-
-// TestActAsPoplin is no test: the tests below run poplin through it.
-func TestActAsPoplin(t *testing.T) {
-	args, ok := os.LookupEnv(poplinArgs)
-	if !ok {
-		return
-	}
-	must(t, os.Unsetenv(poplinArgs))
-	root := newRootCommand()
-	root.SetArgs(strings.Split(args, "\n"))
-	code, text := exitStatus(root.Execute())
-	if text != "" {
-		os.Stderr.WriteString("poplin: " + text + "\n")
-	}
-	os.Exit(code)
-}
-
 // poplin runs poplin with the arguments.
 func poplin(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^TestActAsPoplin$")
-	cmd.Env = append(os.Environ(), poplinArgs+"="+strings.Join(args, "\n"))
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Args[0] = "poplin" // see TestMain
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()

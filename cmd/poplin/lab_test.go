@@ -34,6 +34,16 @@ const (
 //	                               the program succeeds, and its output matches
 //	                               (does not match), within five times FIGURE,
 //	                               a duration; prints the time that it took
+//	everywhere FIGURE [-stdout RE] [-without RE] -- PROGRAM ARG...
+//	                               the same on every node of the lab
+//	within FIGURE PROGRAM ARG...   the same, at the first try
+//	needs PROGRAM|/DEVICE...       skips the script where one is missing
+//	requires REASON PROGRAM ARG... skips the script where the program fails
+//
+// and for traffic seen, balanced, answers and refused (traffic_test.go), for
+// standing connections connect and ask (lab_connection_test.go). The variables
+// EXAMPLES and TREES name examples and testdata/trees. The condition [long] is
+// POPLIN_TEST_LONG=1.
 //
 // In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
 func TestLab(t *testing.T) {
@@ -41,10 +51,28 @@ func TestLab(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/lab",
 		Setup: setUpLab,
+		Condition: func(name string) (bool, error) {
+			switch name {
+			case "long":
+				return os.Getenv("POPLIN_TEST_LONG") == "1", nil
+			}
+			return false, fmt.Errorf("unknown condition %q", name)
+		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"lab":        labCommand,
 			"code":       codeCommand,
 			"eventually": eventuallyCommand,
+			"connect":    connectCommand,
+			"ask":        askCommand,
+			"everywhere": everywhereCommand,
+			"needs":      needsCommand,
+			"requires":   requiresCommand,
+			"within":     withinCommand,
+			"seen":       seenCommand,
+			"balanced":   balancedCommand,
+			"answers":    answersCommand,
+			"refused":    refusedCommand,
+			"planned":    plannedCommand,
 		},
 	})
 }
@@ -54,9 +82,10 @@ func TestLab(t *testing.T) {
 func needNamespaces(t *testing.T) {
 	t.Helper()
 	t.Setenv("XDG_RUNTIME_DIR", shortTempDir(t))
-	cmd := exec.Command("poplin", "lab", "up", "--no-daemon", "--detach", "--nodes", "1")
+	const name = "probe"
+	cmd := exec.Command("poplin", "lab", "up", "--name", name, "--no-daemon", "--detach", "--nodes", "1")
 	out, err := cmd.CombinedOutput()
-	_, downErr := lab.Down(lab.DefaultName)
+	_, downErr := lab.Down(name)
 	if err == nil && downErr == nil {
 		return
 	}
@@ -86,6 +115,15 @@ func setUpLab(env *testscript.Env) error {
 	env.Setenv("XDG_RUNTIME_DIR", dir)
 	// Other tests' settings and the machine's are none of the script's.
 	env.Setenv("POPLIN_NAME", lab.DefaultName)
+	setUpConnections(env)
+	env.Values[testingKey{}] = t
+	for name, path := range map[string]string{"EXAMPLES": "../../examples", "TREES": "testdata/trees"} {
+		path, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		env.Setenv(name, path)
+	}
 	vars := env.Vars
 	env.Defer(func() {
 		if t.Failed() {
@@ -217,7 +255,12 @@ func eventuallyCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || err != nil {
 		ts.Fatalf("%v", errors.Join(err, errors.New("eventually cannot be negated")))
 	}
-	start := time.Now()
+	x.await(ts, time.Now())
+}
+
+// await fails the script if the expectation is not met within five times its
+// figure, counted from start.
+func (x expectation) await(ts *testscript.TestScript, start time.Time) {
 	for {
 		err := x.met(ts)
 		took := time.Since(start).Round(10 * time.Millisecond)

@@ -144,12 +144,23 @@ func labState(s api.Status, err error, peers int) string {
 		return "waits for " + s.Waiting
 	case !s.Ready:
 		return "starting"
+	case !s.InSync && s.LastApply != nil && s.LastApply.Error != "":
+		return "not in sync: " + shorten(s.LastApply.Error)
 	case !s.InSync:
 		return "not in sync"
 	case alive < peers:
 		return fmt.Sprintf("sees %d of %d peers", alive, peers)
 	}
 	return stateInSync
+}
+
+// shorten cuts an error to what a line can bear.
+func shorten(text string) string {
+	const most = 160
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most]) + "…"
+	}
+	return text
 }
 
 // rowText is what follow shows of a node, and compares.

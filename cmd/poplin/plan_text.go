@@ -141,8 +141,7 @@ func changeText(before, after string) string {
 	for end < len(a)-n && end < len(b)-n && a[len(a)-1-end] == b[len(b)-1-end] {
 		end++
 	}
-	// The word before a value says which value it is.
-	return fmt.Sprintf("%s  %s → %s", strings.Join(a[:n], " "), strings.Join(a[n:len(a)-end], " "), strings.Join(b[n:len(b)-end], " "))
+	return fmt.Sprintf("%s %s → %s", strings.Join(a[:n], " "), strings.Join(a[n:len(a)-end], " "), strings.Join(b[n:len(b)-end], " "))
 }
 
 func sign(verb string) string {

@@ -65,10 +65,10 @@ func TestPlanText(t *testing.T) {
 
 func TestChangeText(t *testing.T) {
 	for _, c := range [][3]string{
-		{"link a mtu 1400 up", "link a mtu 1450 up", "link a mtu  1400 → 1450"},
-		{"link a", "link a down", "link a   → down"},
-		{"route a via b", "route a via c", "route a via  b → c"},
-		{"same", "same", "same   → "},
+		{"link a mtu 1400 up", "link a mtu 1450 up", "link a mtu 1400 → 1450"},
+		{"link a", "link a down", "link a  → down"},
+		{"route a via b", "route a via c", "route a via b → c"},
+		{"same", "same", "same  → "},
 	} {
 		if got := changeText(c[0], c[1]); got != c[2] {
 			t.Errorf("%q and %q: %q, want %q", c[0], c[1], got, c[2])

@@ -81,7 +81,7 @@ func writeNode(w io.Writer, s api.Status, now time.Time) {
 }
 
 // rejectionText is the first error of a refused revision with its place, and
-// how many more there are.
+// how many there are.
 func rejectionText(list schema.Diagnostics) string {
 	for _, d := range list {
 		if d.Severity != schema.Error {
@@ -89,7 +89,7 @@ func rejectionText(list schema.Diagnostics) string {
 		}
 		text := fmt.Sprintf("%s:%d: %s", d.File, d.Line, d.Message)
 		if n := list.Errors(); n > 1 {
-			text += fmt.Sprintf(" (and %d more errors)", n-1)
+			text += fmt.Sprintf(" (first of %d errors)", n)
 		}
 		return text
 	}

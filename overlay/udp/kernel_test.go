@@ -236,9 +236,12 @@ func TestKernelForged(t *testing.T) {
 		}
 	}
 	b.open(a, false)
-	b.must("ping -c 1 -W 5 10.244.1.1")
+	b.must("ping -c 1 -w 5 10.244.1.1")
 }
 
+// Pings have a deadline, not a number of tries: a link that just came up may
+// drop packets for as much as a second, until the kernel gives it a queue
+// (net/core/link_watch.c does that at most once a second).
 func TestKernelDeviceDeleted(t *testing.T) {
 	if !inFreshNamespace(t) {
 		return
@@ -247,7 +250,7 @@ func TestKernelDeviceDeleted(t *testing.T) {
 	a, b := sites[0], sites[1]
 	a.open(b, false)
 	b.open(a, false)
-	a.must("ping -c 1 -W 5 10.244.2.1", "ip link delete poplin0")
+	a.must("ping -c 1 -w 5 10.244.2.1", "ip link delete poplin0")
 	if err := a.wait(); err == nil {
 		t.Error("the tunnel ended without an error")
 	} else {
@@ -255,8 +258,8 @@ func TestKernelDeviceDeleted(t *testing.T) {
 	}
 	a.makeDevice()
 	a.open(b, false) // also shows that the port is free again
-	a.must("ping -c 1 -W 5 10.244.2.1")
-	b.must("ping -c 1 -W 5 10.244.1.1")
+	a.must("ping -c 1 -w 5 10.244.2.1")
+	b.must("ping -c 1 -w 5 10.244.1.1")
 }
 
 func TestOpenDeviceMakesNone(t *testing.T) {

@@ -160,8 +160,11 @@ type builder struct {
 	problems []Problem
 }
 
+// problem reports something once, however many objects it concerns.
 func (b *builder) problem(what, remedy string) {
-	b.problems = append(b.problems, Problem{what, remedy})
+	if p := (Problem{what, remedy}); !slices.Contains(b.problems, p) {
+		b.problems = append(b.problems, p)
+	}
 }
 
 func (b *builder) origin(p schema.Place) reconciler.Origin {

@@ -62,7 +62,7 @@ func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconcil
 		}
 		g.Objects = append(g.Objects,
 			reconciler.Address{Netns: netns, Link: podLink, Prefix: netip.PrefixFrom(ip, prefix.Bits())},
-			reconciler.Route{Netns: netns, Destination: prefix, Link: podLink},
+			reconciler.Route{Netns: netns, Destination: b.neighbours(prefix, gateway), Link: podLink},
 			reconciler.Route{Netns: netns, Destination: defaultRoute(ip), Gateway: gateway, Link: podLink})
 	}
 	return g
@@ -90,6 +90,18 @@ func (b *builder) noRedirects(netns string) []reconciler.Object {
 		add("ipv6", podLink)
 	}
 	return out
+}
+
+// neighbours is what a pod reaches without a gateway: its subnet. With
+// isolated ports that is the gateway alone for IPv6, for nobody answers
+// neighbour solicitations for other pods; proxy_arp_pvlan is for ARP only.
+// Redirects do no harm: the kernel takes them only from a gateway that is a
+// link-local address (RFC 4861 section 8.1).
+func (b *builder) neighbours(subnet netip.Prefix, gateway netip.Addr) netip.Prefix {
+	if b.Host.BridgeNetfilter || gateway.Is4() {
+		return subnet
+	}
+	return netip.PrefixFrom(gateway, gateway.BitLen())
 }
 
 func defaultRoute(ip netip.Addr) netip.Prefix {

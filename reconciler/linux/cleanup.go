@@ -46,9 +46,7 @@ func (t *Target) Cleanup(ctx context.Context, o CleanupOptions) error {
 	keep := reconciler.KindSysctl
 	observed := t.seen.state.Only(func(o reconciler.Object) bool { return o.Kind() != keep })
 	errs = append(errs, t.carryOut(ctx, reconciler.Diff(observed, reconciler.State{})))
-	errs = append(errs, t.removeRecords())
-	// Empty, it was most likely made by us, and whoever needs it makes it.
-	_ = os.Remove(t.o.NetnsDir)
+	errs = append(errs, t.mounts.remove(t.namespaces.Mounted), t.removeRecords())
 	return errors.Join(errs...)
 }
 
@@ -60,6 +58,7 @@ func (t *Target) removeRecords() error {
 	}
 	if len(t.pods) == 0 {
 		clear(t.namespaces.Namespaces)
+		t.namespaces.Mounted = false
 		errs = append(errs, os.Remove(t.namespaces.path))
 	}
 	errs = slices.DeleteFunc(errs, func(err error) bool { return errors.Is(err, os.ErrNotExist) })

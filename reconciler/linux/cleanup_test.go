@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/poplin-net/poplin/reconciler"
@@ -21,6 +22,11 @@ func hostDump(t *testing.T) string {
 	out := ip(t, "-br link") + ip(t, "-br address") + ip(t, "route show table all") + ip(t, "-6 route show table main") + ip(t, "netns list")
 	for _, name := range []string{"net/ipv4/ip_forward", redirects, forwardUp, "net/ipv4/conf/lo/forwarding", "net/ipv4/conf/lo/rp_filter"} {
 		out += name + "=" + sysctl(t, name) + "\n"
+	}
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	must(t, err)
+	for line := range strings.Lines(string(mounts)) {
+		out += "mount " + strings.Fields(line)[4] + "\n"
 	}
 	return out
 }

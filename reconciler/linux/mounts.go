@@ -109,9 +109,6 @@ func (m mounts) open(name string) (*os.File, error) {
 // bind binds a namespace under a name. A file of that name must not exist.
 func (m mounts) bind(ns *os.File, name string) error {
 	return m.do(func() error {
-		if err := m.share(); err != nil {
-			return err
-		}
 		path := filepath.Join(m.dir, name)
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDONLY, 0o444)
 		if err != nil {
@@ -130,20 +127,45 @@ func (m mounts) bind(ns *os.File, name string) error {
 
 // share makes the directory a shared mount, as ip-netns(8) does, so that
 // what is bound in it shows in mount namespaces that were made from this one.
-func (m mounts) share() error {
-	if err := os.MkdirAll(m.dir, 0o755); err != nil {
-		return err
-	}
-	err := unix.Mount("", m.dir, "", unix.MS_SHARED|unix.MS_REC, "")
-	if errors.Is(err, unix.EINVAL) { // not a mount point
-		if err = unix.Mount(m.dir, m.dir, "", unix.MS_BIND|unix.MS_REC, ""); err == nil {
-			err = unix.Mount("", m.dir, "", unix.MS_SHARED|unix.MS_REC, "")
+// It reports whether the directory was no mount before.
+func (m mounts) share() (made bool, err error) {
+	err = m.do(func() error {
+		if err := os.MkdirAll(m.dir, 0o755); err != nil {
+			return err
 		}
-	}
-	if err != nil {
-		return &os.PathError{Op: "share", Path: m.dir, Err: err}
-	}
-	return nil
+		err := unix.Mount("", m.dir, "", unix.MS_SHARED|unix.MS_REC, "")
+		if errors.Is(err, unix.EINVAL) { // not a mount point
+			if err = unix.Mount(m.dir, m.dir, "", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+				made = true
+				err = unix.Mount("", m.dir, "", unix.MS_SHARED|unix.MS_REC, "")
+			}
+		}
+		if err != nil {
+			return &os.PathError{Op: "share", Path: m.dir, Err: err}
+		}
+		return nil
+	})
+	return made, err
+}
+
+// remove removes the directory if it is empty, and before that the mount that
+// share has made. A directory that is in use stays.
+func (m mounts) remove(mounted bool) error {
+	return m.do(func() error {
+		entries, err := os.ReadDir(m.dir)
+		if errors.Is(err, os.ErrNotExist) || len(entries) > 0 {
+			return nil
+		}
+		if err == nil && mounted {
+			err = unix.Unmount(m.dir, unix.UMOUNT_NOFOLLOW)
+		}
+		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EBUSY) {
+			return &os.PathError{Op: "remove", Path: m.dir, Err: err}
+		}
+		// Empty, it was most likely made by us, and whoever needs it makes it.
+		_ = os.Remove(m.dir)
+		return nil
+	})
 }
 
 // unbind removes a name, and the mount under it. A missing one is success.

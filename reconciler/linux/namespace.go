@@ -238,10 +238,22 @@ func (t *Target) addNamespace(name string) error {
 	if err := t.namespaces.put(name, st.Ino); err != nil {
 		return err
 	}
+	if err := t.share(); err != nil {
+		return err
+	}
 	if err := t.mounts.bind(ns, name); err != nil {
 		return err
 	}
 	return t.meet(name, st.Ino)
+}
+
+// share prepares the directory for namespaces.
+func (t *Target) share() error {
+	made, err := t.mounts.share()
+	if made {
+		err = errors.Join(err, t.namespaces.mounted())
+	}
+	return err
 }
 
 // newNetwork makes a network namespace with loopback up.

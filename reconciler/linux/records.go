@@ -23,6 +23,9 @@ type namespaceRecords struct {
 	// earlier boots are kept with inode 0: a file of that name is a leftover
 	// of ours.
 	Namespaces map[string]uint64 `json:"namespaces"`
+	// Mounted says that in this boot the directory of the namespaces was made
+	// a mount by us.
+	Mounted bool `json:"mounted,omitempty"`
 }
 
 func readNamespaceRecords(dir string) (*namespaceRecords, error) {
@@ -35,7 +38,7 @@ func readNamespaceRecords(dir string) (*namespaceRecords, error) {
 		return nil, fmt.Errorf("boot id: %w", err)
 	}
 	if id := strings.TrimSpace(string(boot)); r.BootID != id {
-		r.BootID = id
+		r.BootID, r.Mounted = id, false
 		for name := range r.Namespaces {
 			r.Namespaces[name] = 0
 		}
@@ -62,6 +65,12 @@ func (r *namespaceRecords) remove(name string) error {
 		return nil
 	}
 	delete(r.Namespaces, name)
+	return writeJSON(r.path, r)
+}
+
+// mounted records that the directory was made a mount by us.
+func (r *namespaceRecords) mounted() error {
+	r.Mounted = true
 	return writeJSON(r.path, r)
 }
 

@@ -246,13 +246,32 @@ func (r *reader) readAllElements() error {
 	return nil
 }
 
+// readElements reads one set. The kernel counts its way through a set that
+// takes several messages; when the hash table is resized in between, which it
+// does some time after many elements were added and without a new generation,
+// it goes on at the right count in another order. As many elements are then
+// missing as come twice: the set is read again (nft_rhash_walk, Linux 6.18).
 func (r *reader) readElements(l layout) error {
+	before := len(r.found.elements)
+	for range readTries {
+		twice, err := r.tryElements(l)
+		if err != nil || !twice {
+			return err
+		}
+		r.found.elements = r.found.elements[:before]
+	}
+	return errors.New("the kernel rearranges it faster than it can be read")
+}
+
+// tryElements reads one set, and reports whether an element came twice.
+func (r *reader) tryElements(l layout) (twice bool, err error) {
 	var ranges []bound
+	seen := map[string]bool{}
 	for m, err := range r.dump(unix.NFT_MSG_GETSETELEM,
 		stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName),
 		stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, string(l.name))) {
 		if err != nil {
-			return err
+			return false, err
 		}
 		list, _ := find(m, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		for a := range attributes(list.data) {
@@ -265,16 +284,10 @@ func (r *reader) readElements(l layout) error {
 				ranges = append(ranges, bound{raw.key, raw.end})
 				continue
 			}
-			e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}
-			err = errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e))
-			if l.ranged() && err == nil {
-				err = decodeEnd(raw.keyEnd, &e)
-			}
-			if err != nil {
-				r.damaged("set %s: %v", l.name, err)
-				continue
-			}
-			r.found.elements = append(r.found.elements, e)
+			key := string(raw.key) + string(raw.keyEnd)
+			twice = twice || seen[key]
+			seen[key] = true
+			r.addElement(l, raw)
 		}
 	}
 	list, err := prefixes(ranges)
@@ -282,7 +295,20 @@ func (r *reader) readElements(l layout) error {
 		r.damaged("set %s: %v", l.name, err)
 	}
 	r.addPrefixes(l.name, list)
-	return nil
+	return twice, nil
+}
+
+func (r *reader) addElement(l layout, raw rawElement) {
+	e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}
+	err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e))
+	if l.ranged() && err == nil {
+		err = decodeEnd(raw.keyEnd, &e)
+	}
+	if err != nil {
+		r.damaged("set %s: %v", l.name, err)
+		return
+	}
+	r.found.elements = append(r.found.elements, e)
 }
 
 func (r *reader) addPrefixes(set reconciler.SetName, list []netip.Prefix) {

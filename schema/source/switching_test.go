@@ -94,7 +94,9 @@ func readBusily(t *testing.T, root string) <-chan Tree {
 	trees, stop, stopped := make(chan Tree, 1000), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(stopped)
-		s, r := settle{quiet: time.Second}, newReader()
+		// What cp and rsync leave between two files looks whole. Quiet is long,
+		// so that they are not kept from the processor for that time.
+		s, r := settle{quiet: 4 * time.Second}, newReader()
 		for {
 			select {
 			case <-stop:

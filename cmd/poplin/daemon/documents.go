@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type documents struct {
 	held     *heldRevision
 	source   source.Snapshot
 	problem  string // of the last good copy
+	unsaved  *source.Tree
 }
 
 // heldRevision waits for an acknowledgement.
@@ -84,6 +86,11 @@ func (d *documents) offer(s source.Snapshot) bool {
 	config, diagnostics := d.parser.Parse(tree.Files)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if s.State == source.StateOK && d.parser.Counts().Documents == 0 && !placed(diagnostics) {
+		d.source.State = source.StateEmpty
+		d.source.Problem = fmt.Sprintf("%v: the files in %s hold no documents", source.ErrEmpty, tree.Resolved)
+		return false
+	}
 	if config != nil && d.current != nil {
 		diagnostics = append(diagnostics, otherCluster(d.current.Config, config)...)
 	}
@@ -150,10 +157,19 @@ func (d *documents) accept(next *revision, tree source.Tree) {
 // save keeps the last good copy. A disk that is full does not keep the node
 // from following the documents; status says so.
 func (d *documents) save(tree source.Tree) {
-	d.problem = ""
+	d.problem, d.unsaved = "", nil
 	if err := d.store.Save(tree); err != nil {
-		d.problem = fmt.Sprintf("the last good copy of the documents cannot be kept: %v", err)
+		d.problem, d.unsaved = fmt.Sprintf("the last good copy of the documents cannot be kept: %v", err), &tree
 		d.log.Error("last good copy", "error", err)
+	}
+}
+
+// saveAgain tries to keep what could not be kept before.
+func (d *documents) saveAgain() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.unsaved != nil {
+		d.save(*d.unsaved)
 	}
 }
 
@@ -197,9 +213,18 @@ func (d *documents) state() documentsState {
 	return s
 }
 
-// firstError formats the first error of a list as FILE:LINE: MESSAGE.
+// placed reports whether any of the diagnostics is about something in a file.
+func placed(diagnostics []schema.Diagnostic) bool {
+	return slices.ContainsFunc(diagnostics, func(d schema.Diagnostic) bool { return d.File != "" })
+}
+
+// firstError formats the first error of a list as FILE:LINE: MESSAGE, or as
+// MESSAGE if it is about the tree as a whole.
 func firstError(diagnostics []schema.Diagnostic) string {
 	for _, d := range diagnostics {
+		if d.Severity == schema.Error && d.File == "" {
+			return d.Message
+		}
 		if d.Severity == schema.Error {
 			return fmt.Sprintf("%s:%d: %s", d.File, d.Line, d.Message)
 		}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/poplin-net/poplin/schema"
 )
@@ -50,7 +51,9 @@ func removed(before, after *schema.Config) (gone, total int) {
 			out[key{"Service", s.Meta.Name}] = true
 		}
 		for _, s := range c.Slices {
-			out[key{"EndpointSlice", s.Meta.Name}] = true
+			// An Endpoints document is a slice per subset, NAME:SUBSET.
+			name, _, _ := strings.Cut(s.Meta.Name.Name, ":")
+			out[key{"EndpointSlice", schema.Name{Namespace: s.Namespace, Name: name}}] = true
 		}
 		return out
 	}

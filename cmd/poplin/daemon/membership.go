@@ -25,28 +25,27 @@ type membership struct {
 func (m *membership) follow(ctx context.Context, c *schema.Config, address netip.Addr) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	bind := netip.AddrPortFrom(address, c.Cluster.Gossip.Port)
+	bind := bindingOf(c, m.o.Node, address)
 	if m.agent == nil {
 		if err := m.open(ctx, c, bind); err != nil {
 			return err
 		}
 	}
-	m.agent.Rebind(bind, c.Cluster.Gossip.Encrypted, c.Cluster.Gossip.Profile)
+	m.agent.Rebind(bind)
 	m.agent.Configure(settingsOf(c, m.o.Node))
 	return nil
 }
 
-func (m *membership) open(ctx context.Context, c *schema.Config, bind netip.AddrPort) error {
+func (m *membership) open(ctx context.Context, c *schema.Config, bind overlay.Binding) error {
 	join := make([]netip.AddrPort, len(m.o.Join))
 	for i, a := range m.o.Join {
 		join[i] = a
 		if a.Port() == 0 {
-			join[i] = netip.AddrPortFrom(a.Addr(), bind.Port())
+			join[i] = netip.AddrPortFrom(a.Addr(), bind.Address.Port())
 		}
 	}
 	agent, err := overlay.Open(overlay.Options{
-		Cluster: c.Cluster.Meta.Name.Name, Node: m.o.Node, StateDir: m.o.StateDir, Bind: bind,
-		Encrypted: c.Cluster.Gossip.Encrypted, KeyFile: m.o.KeyFile, Profile: c.Cluster.Gossip.Profile,
+		Cluster: c.Cluster.Meta.Name.Name, Node: m.o.Node, StateDir: m.o.StateDir, Binding: bind, KeyFile: m.o.KeyFile,
 		Bootstrap: m.o.Bootstrap, Join: join, BuildTime: m.o.Built, Log: m.o.Log,
 	})
 	if err != nil {
@@ -111,6 +110,43 @@ func (m *membership) release(what string) error {
 	return agent.Release(what)
 }
 
+// bindingOf says where and how this node's gossip listens.
+func bindingOf(c *schema.Config, self string, address netip.Addr) overlay.Binding {
+	b := overlay.Binding{
+		Address:   netip.AddrPortFrom(address, c.Cluster.Gossip.Port),
+		Encrypted: c.Cluster.Gossip.Encrypted, Profile: c.Cluster.Gossip.Profile,
+	}
+	if n := nodeOf(c, self); n != nil {
+		b.Advertise = n.Advertise
+	}
+	return b
+}
+
+// nodeOf finds a node in the roster, or nil.
+func nodeOf(c *schema.Config, name string) *schema.Node {
+	for _, n := range c.Nodes {
+		if n.Meta.Name.Name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// underlayAddresses are the addresses under which other nodes reach a node of
+// the roster: behind 1:1 NAT those that it advertises.
+func underlayAddresses(n *schema.Node) []netip.Addr {
+	if !n.Advertise.IsValid() {
+		return n.Addresses
+	}
+	out := []netip.Addr{n.Advertise.Addr()}
+	for _, a := range n.Addresses {
+		if a.Is4() != n.Advertise.Addr().Is4() {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
 // settingsOf gives gossip what the documents say that it must know.
 func settingsOf(c *schema.Config, self string) overlay.Settings {
 	s := overlay.Settings{
@@ -122,7 +158,9 @@ func settingsOf(c *schema.Config, self string) overlay.Settings {
 		NeedsClaim:       true,
 	}
 	for _, n := range c.Nodes {
-		s.Roster = append(s.Roster, overlay.RosterNode{Name: n.Meta.Name.Name, Addresses: n.Addresses, External: n.External})
+		s.Roster = append(s.Roster, overlay.RosterNode{
+			Name: n.Meta.Name.Name, Addresses: underlayAddresses(n), Gossip: n.Advertise, External: n.External,
+		})
 	}
 	for _, sub := range c.Subnets {
 		if sub.Node == "" {

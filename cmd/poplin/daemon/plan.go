@@ -45,7 +45,7 @@ func (d *Daemon) Plan(ctx context.Context, tree *api.Tree) (api.Plan, error) {
 		}
 		f.observed, f.revision = seen.State, next
 		f.members = d.membership.snapshot()
-		g := reach(f, d.compiler.Fork())
+		g := foresee(f, d.compiler.Fork(), seen.Conflicts)
 		ops := e.Plan(seen, reconciler.Desired{State: g.State, Cause: causeOf(d.documents.now(), next)})
 		plan = planOf(f, g, ops, seen, time.Since(started))
 		plan.From = d.documents.now().ID
@@ -218,7 +218,7 @@ func PlanLocal(ctx context.Context, o Options, dir string) (api.Plan, error) {
 		f.revision = l.last
 		before, from = withoutTunnel(reach(f, compiler).State), l.last.ID
 	}
-	g := reach(l.facts, compiler)
+	g := foresee(l.facts, compiler, l.seen.Conflicts)
 	tunnelled := hasTunnel(g.State)
 	g.State = withoutTunnel(g.State)
 	ops := reconciler.Diff(l.seen.State, g.State)
@@ -259,7 +259,7 @@ func PlanOffline(state api.State, dir, node string) (api.Plan, error) {
 		node: state.Node, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
 		addresses: state.PodAddresses, observed: state.Observed, gossip: true,
 	}
-	g := reach(f, compile.New())
+	g := foresee(f, compile.New(), nil)
 	if !hasTunnel(state.Desired) {
 		g.State = withoutTunnel(g.State)
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"maps"
 	"net/netip"
+	"slices"
 
 	"github.com/poplin-net/poplin/overlay"
 	"github.com/poplin-net/poplin/reconciler"
@@ -20,7 +21,10 @@ type facts struct {
 	underlay  compile.Underlay
 	bridgeNF  bool
 	addresses map[schema.Name][]netip.Addr // of this node's pods, as last assigned
-	observed  reconciler.State
+	// frozen says that no new addresses may be given to pods: they could not
+	// be kept.
+	frozen   bool
+	observed reconciler.State
 	// standing are the namespaces of pods that stood at the end of the last
 	// round: a pod that is being repaired in this one stays ready.
 	standing map[string]bool
@@ -49,6 +53,9 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	claims, unsettled := ownClaims(f.members)
 	subnets := compile.OwnSubnets(c, f.node, claims)
 	assigned, problems := compile.Assign(c, f.node, subnets, f.addresses)
+	if f.frozen {
+		maps.DeleteFunc(assigned, func(pod schema.Name, now []netip.Addr) bool { return !slices.Equal(now, f.addresses[pod]) })
+	}
 	g := goal{addresses: assigned, problems: problems}
 	g.view = view.View{
 		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(c, f.node, assigned, standing(f))},
@@ -72,6 +79,21 @@ func reach(f facts, compiler *compile.Compiler) goal {
 		g.waiting = "a subnet: none is pinned to this node"
 	}
 	return g
+}
+
+// foresee computes the goal of the round after next. Pods are endpoints only
+// once they stand: a plan says what comes of it when the first round has made
+// them. With conflicts that may not come to pass (see Daemon.stand).
+func foresee(f facts, compiler *compile.Compiler, conflicts []reconciler.Conflict) goal {
+	g := reach(f, compiler)
+	if len(conflicts) > 0 {
+		return g
+	}
+	f.standing = standing(f)
+	for _, p := range g.view.Self.Pods {
+		f.standing[reconciler.NamespaceName(p.Namespace, p.Name)] = true
+	}
+	return reach(f, compiler)
 }
 
 // ownClaims are the claims whose addresses this node uses: confirmed ones,
@@ -125,15 +147,5 @@ func ownPods(c *schema.Config, node string, assigned map[schema.Name][]netip.Add
 
 // sameAddresses reports whether two assignments are equal.
 func sameAddresses(a, b map[schema.Name][]netip.Addr) bool {
-	return maps.EqualFunc(a, b, func(x, y []netip.Addr) bool {
-		if len(x) != len(y) {
-			return false
-		}
-		for i := range x {
-			if x[i] != y[i] {
-				return false
-			}
-		}
-		return true
-	})
+	return maps.EqualFunc(a, b, slices.Equal[[]netip.Addr])
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/schema"
 )
 
 // inputs identify what a desired state was computed from, to tell what made
@@ -21,6 +22,9 @@ type inputs struct {
 	underlay string
 	members  string
 }
+
+// diskRetry is how long a full disk is left alone.
+const diskRetry = 5 * time.Second
 
 // desire computes what a round is to reach. It runs on the loop's goroutine.
 func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (reconciler.Desired, error) {
@@ -47,11 +51,14 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 	g := reach(f, d.compiler)
 	if len(g.Subnets) > 0 && !sameAddresses(g.addresses, d.addresses.pods) {
 		if err := d.addresses.write(g.addresses); err != nil {
-			return reconciler.Desired{}, err
+			f.frozen = true
+			time.AfterFunc(diskRetry, d.kick)
+			g = reach(f, d.compiler)
+			g.problems = append(g.problems, compile.Problem{What: err.Error() + ": new pods have none", Remedy: "df " + d.o.StateDir})
 		}
 	}
 	d.announce(revision, g)
-	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Claims, f.members.Owners, g.view.Peers)}
+	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Joined, f.members.Claims, f.members.Owners, g.view.Peers)}
 	cause := d.inputs.cause(now)
 	d.inputs = now
 	d.account.computed(f, g)
@@ -78,12 +85,10 @@ func (i inputs) cause(now inputs) reconciler.Cause {
 func underlayOf(ctx context.Context, t *linux.Target, o Options, r *revision) (compile.Underlay, error) {
 	choice := o.Underlay
 	var limit int
-	for _, n := range r.Config.Nodes {
-		if n.Meta.Name.Name == o.Node {
-			limit = n.MTU
-			if choice == "" {
-				choice = n.Addresses[0].String()
-			}
+	if n := nodeOf(r.Config, o.Node); n != nil {
+		limit = n.MTU
+		if choice == "" {
+			choice = n.Addresses[0].String()
 		}
 	}
 	u, err := t.Underlay(ctx, choice)
@@ -113,7 +118,7 @@ func preferFamily(addresses []netip.Addr, family string) []netip.Addr {
 // announce tells the other nodes about this one.
 func (d *Daemon) announce(r *revision, g goal) {
 	a := overlay.Announcement{
-		Underlay: g.host.Underlay.Addresses, Backend: string(r.Config.Cluster.Overlay.Backend), Port: r.Config.Cluster.Overlay.Port,
+		Underlay: advertised(r.Config, d.o.Node, g.host.Underlay.Addresses), Backend: string(r.Config.Cluster.Overlay.Backend), Port: r.Config.Cluster.Overlay.Port,
 		MTU: g.MTU, Revision: r.ID, Digest: r.Digest,
 	}
 	if rejected := d.documents.state().rejected; rejected != nil {
@@ -125,9 +130,18 @@ func (d *Daemon) announce(r *revision, g goal) {
 	d.membership.announce(a)
 }
 
+// advertised are the addresses under which others reach this node.
+func advertised(c *schema.Config, self string, addresses []netip.Addr) []netip.Addr {
+	if n := nodeOf(c, self); n != nil && n.Advertise.IsValid() {
+		return underlayAddresses(n)
+	}
+	return addresses
+}
+
 // report keeps the account of a round. It runs on the loop's goroutine.
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
+	d.documents.saveAgain()
 	d.logRound(r)
 	// Pods whose interface came or went are to be announced; the round after
 	// this one does it.

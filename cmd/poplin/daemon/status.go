@@ -230,10 +230,5 @@ func problemsOf(docs documentsState, a accountState) []api.Problem {
 	for _, p := range a.goal.problems {
 		add(p.What, p.Remedy)
 	}
-	for _, p := range a.facts.members.Peers {
-		if p.TCPOnly {
-			add(fmt.Sprintf("%s is heard over TCP only", p.Name), "let UDP to the gossip port through, both ways")
-		}
-	}
 	return out
 }

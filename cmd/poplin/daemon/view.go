@@ -12,8 +12,8 @@ import (
 
 // peersOf joins what documents say of other nodes with what gossip says: the
 // roster's addresses and pinned subnets, claims as the ledger resolves them,
-// liveness, pods. Where a node was not heard of yet, it is taken to use the
-// Cluster's own backend, so that pinned subnets need no gossip.
+// liveness, pods. Where a node has not said its backend yet, it is taken to
+// use the Cluster's own, so that pinned subnets need no gossip.
 func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Peer {
 	peers := map[string]*view.Peer{}
 	peer := func(name string) *view.Peer {
@@ -30,7 +30,7 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 	}
 	for _, n := range c.Nodes {
 		p := peer(n.Meta.Name.Name)
-		p.Underlay, p.MTU = n.Addresses, 0
+		p.Underlay, p.MTU = underlayAddresses(n), 0
 		if n.External {
 			p.State = view.Alive
 		}
@@ -43,7 +43,10 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 			continue
 		}
 		p := peer(m.Name)
-		p.Underlay, p.MTU, p.Backend = m.Underlay, m.MTU, view.Backend{Kind: m.Backend, Port: m.Port}
+		p.Underlay, p.MTU = m.Underlay, m.MTU
+		if m.Backend != "" {
+			p.Backend = view.Backend{Kind: m.Backend, Port: m.Port}
+		}
 		p.State = view.Failed
 		if m.State == overlay.PeerAlive || !members.Joined {
 			p.State = view.Alive

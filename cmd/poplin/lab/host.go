@@ -157,6 +157,9 @@ func lookup(name, path, dir string) (string, error) {
 			folder = dir + "/" + folder
 		}
 		file := folder + "/" + name
+		if _, err := os.Stat(file); err != nil {
+			continue // a folder that is closed to this user is no folder
+		}
 		err := executable(file)
 		if err == nil {
 			return file, nil

@@ -10,6 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/schema"
 )
 
 // Options say which lab is wanted.
@@ -69,6 +73,9 @@ func Plan(o Options) (Lab, error) {
 	if o.NoDaemon {
 		return lab, nil
 	}
+	if err := checkTun(config, o.Backend); err != nil {
+		return lab, err
+	}
 	lab.Key = newKey()
 	for i, n := range nodes {
 		if n.External {
@@ -101,6 +108,25 @@ func daemonArguments(hosts []Host, index int, meet bool) []string {
 		args = append(args, "--bootstrap")
 	}
 	return args
+}
+
+// tunDevice is what tunnels in user space are made through.
+const tunDevice = "/dev/net/tun"
+
+// checkTun refuses a backend that this user cannot run. The device is open to
+// everyone on most systems, and a namespace does not help where it is not.
+func checkTun(config *schema.Config, backend string) error {
+	if backend == "" && config.Cluster != nil {
+		backend = string(config.Cluster.Overlay.Backend)
+	}
+	if backend != string(schema.BackendUDP) {
+		return nil
+	}
+	if err := unix.Access(tunDevice, unix.R_OK|unix.W_OK); err != nil {
+		return fmt.Errorf("%s: %w: backend %s needs it: run with sudo, or: sudo modprobe tun; sudo chmod 0666 %s; or take --backend %s",
+			tunDevice, err, backend, tunDevice, schema.BackendHostGW)
+	}
+	return nil
 }
 
 // newKey makes a gossip key file: 32 bytes in base64.
