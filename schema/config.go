@@ -196,6 +196,8 @@ type Pod struct {
 	StaticIPs []netip.Addr
 	// Subnet is the annotation poplin/subnet: the Subnet to take an address from.
 	Subnet string
+	// Weight is the annotation poplin/weight, 1 where there is none.
+	Weight int
 }
 
 // ContainerPort is a port that a pod says it listens on.
@@ -222,6 +224,9 @@ type Service struct {
 	// Affinity is how long a client stays with its endpoint after its last
 	// connection; 0: not at all. Whole seconds.
 	Affinity time.Duration
+	// ConsistentHash is poplin/load-balancing consistent-hash: a client's
+	// address decides, the same way on every node.
+	ConsistentHash bool
 	// InternalLocal is internalTrafficPolicy Local: the cluster IPs lead to
 	// endpoints of the client's node only.
 	InternalLocal bool
@@ -305,6 +310,7 @@ type EndpointSlice struct {
 	Meta
 	Service   string // name of the Service, in the same namespace
 	Family    Family
+	Weight    int // of each endpoint: the annotation poplin/weight, 1 where there is none
 	Ports     []SlicePort
 	Endpoints []SliceEndpoint
 }

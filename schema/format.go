@@ -56,6 +56,7 @@ func formats() map[string]format {
 		"node-port-address":  ok("primary, all or a CIDR without host bits", func(s string) bool { return s == "primary" || s == "all" || isCIDR(s) }),
 		"interface-name":     ok("a network interface's name (1 to 15 characters, without space, / : or %)", func(s string) bool { return linkName.MatchString(s) && s != "." && s != ".." }),
 		"kind":               ok("*, a kind or Kind.group", kindName.MatchString),
+		"weight":             ok("a whole number from 1 to 100 in quotes", func(s string) bool { return wholeNumber.MatchString(s) && atoi(s) >= 1 && atoi(s) <= 100 }),
 		"count":              ok("a whole number in quotes", wholeNumber.MatchString),
 		"count-or-percent":   ok("a whole number, or a share such as 50%", percentRange.MatchString),
 		"net-sysctl":         ok("the name of a setting below net; others belong to the whole host", netSysctl.MatchString),

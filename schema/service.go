@@ -28,6 +28,7 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 			Meta:                     c.meta,
 			Type:                     ServiceType(orDefault(s.Type, string(ClusterIP))),
 			Selector:                 s.Selector,
+			ConsistentHash:           c.meta.Annotations["poplin/load-balancing"] == "consistent-hash",
 			PublishNotReadyAddresses: s.PublishNotReadyAddresses,
 			InternalLocal:            s.InternalTrafficPolicy == policyLocal,
 			ExternalLocal:            s.ExternalTrafficPolicy == policyLocal,
@@ -59,6 +60,9 @@ func (c *conversion) affinity(s *serviceSpec, out *serviceDraft) {
 		timeout := defaultAffinity
 		if s.AffinityConfig != nil {
 			timeout = orDefault(s.AffinityConfig.ClientIP.TimeoutSeconds, defaultAffinity)
+		}
+		if out.service.ConsistentHash {
+			c.refuse("/spec/sessionAffinity", "with poplin/load-balancing: consistent-hash a client has its endpoint anyway; take one of them out")
 		}
 		out.service.Affinity = time.Duration(timeout) * time.Second
 	case s.AffinityConfig != nil:

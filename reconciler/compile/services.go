@@ -19,6 +19,7 @@ type compiledService struct {
 	group     *reconciler.Group
 	slots     Slots
 	chains    []reconciler.Chain // that its frontends go to
+	hashed    hashedEndpoints
 }
 
 // compileServices makes one group per service that has frontends.
@@ -177,9 +178,29 @@ func (c *compiledService) stick(key FrontendKey, f services.Frontend, id int) st
 	return chain.Name()
 }
 
+// hashedEndpoints remembers the last slots: frontends share endpoints.
+type hashedEndpoints struct {
+	list  []services.Endpoint
+	slots []netip.AddrPort
+}
+
+func (h *hashedEndpoints) of(list []services.Endpoint, n int) []netip.AddrPort {
+	if len(h.slots) != n || !slices.Equal(h.list, list) {
+		h.list, h.slots = list, services.HashSlots(list, n)
+	}
+	return h.slots
+}
+
 // pick numbers endpoints, and says which chain picks among them.
-func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints []netip.AddrPort, before Slots) string {
-	slots := services.Slots(before.Order[key], endpoints)
+func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints []services.Endpoint, before Slots) string {
+	var slots []netip.AddrPort
+	switch {
+	case len(endpoints) == 0:
+	case f.HashSlots > 0:
+		slots = c.hashed.of(endpoints, f.HashSlots)
+	default:
+		slots = services.Slots(before.Order[key], services.Expand(endpoints))
+	}
 	if len(slots) == 0 {
 		if f.Elsewhere || key.Local {
 			return reconciler.ChainDiscard
@@ -188,8 +209,11 @@ func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints [
 	}
 	c.slots.Order[key] = slots
 	chain := reconciler.Chain{Family: key.Family, NodePort: f.Kind == services.NodePort, Local: key.Local, Slots: len(slots)}
+	if f.HashSlots > 0 {
+		chain.Method = reconciler.MethodHash
+	}
 	if f.Affinity > 0 {
-		ids := services.IDs(before.IDs[key], endpoints)
+		ids := services.IDs(before.IDs[key], slots)
 		c.slots.IDs[key] = ids
 		chain.Method, chain.Timeout, chain.ID = reconciler.MethodSticky, int(f.Affinity.Seconds()), 1
 		for _, id := range ids {

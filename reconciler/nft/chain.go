@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/nftables/expr"
+
 	"github.com/poplin-net/poplin/reconciler"
 )
 
@@ -43,6 +45,8 @@ func firsts(c reconciler.Chain) (slot, id int) {
 // chainRules give the rules of a chain.
 func chainRules(c reconciler.Chain) []rule {
 	switch c.Method {
+	case reconciler.MethodHash:
+		return hashRules(c)
 	case reconciler.MethodRecall:
 		return recallRules(c)
 	case reconciler.MethodSticky:
@@ -64,6 +68,38 @@ func pickRules(c reconciler.Chain) []rule {
 		return translate(c.Family, key.endpoints, key.with(random(n, first))...)
 	}
 	return []rule{slot(c.Slots), slot(1), drop()}
+}
+
+// hashRules are those of pickRules, but for which slot. All slots of a hash
+// chain are there as long as one is, so that nothing can go wrong between.
+func hashRules(c reconciler.Chain) []rule {
+	key := keyOf(c)
+	first, _ := firsts(c)
+	return []rule{
+		hashed(c, key, first),
+		translate(c.Family, key.endpoints, key.with(random(1, first))...),
+		drop(),
+	}
+}
+
+// hashSeed is the same on every node, in every release.
+const hashSeed = 0x706f706c
+
+// hashed sends the connection to the slot that its source address says.
+func hashed(c reconciler.Chain, key frontendKey, first int) rule {
+	word := 0
+	for _, v := range key.values {
+		word += v.words
+	}
+	return join(
+		load(key.values...),
+		rule{
+			source(c.Family).load(register(resultWord)),
+			&expr.Hash{SourceRegister: register(resultWord), DestRegister: register(word), Length: uint32(addressLength(c.Family)),
+				Modulus: uint32(c.Slots), Offset: uint32(first), Seed: hashSeed, Type: expr.HashTypeJenkins},
+			&expr.Lookup{SourceRegister: register(0), SetName: string(key.endpoints), IsDestRegSet: true, DestRegister: register(0)},
+		},
+		destinationNAT(c.Family, 0))
 }
 
 // stickyRules are those of pickRules for clients that stick to no endpoint.
@@ -137,6 +173,9 @@ func pickChain(f reconciler.Family, name string) (c reconciler.Chain, ok bool) {
 	switch method := reconciler.Method(word); {
 	case word == "pick" && len(n) == 1:
 		c.Slots = n[0]
+		ok = c.Slots > 0
+	case method == reconciler.MethodHash && len(n) == 1:
+		c.Method, c.Slots = method, n[0]
 		ok = c.Slots > 0
 	case method == reconciler.MethodSticky && len(n) == 3:
 		c.Method, c.Timeout, c.ID, c.Slots = method, n[0], n[1], n[2]

@@ -20,6 +20,9 @@
 // chain restricted before that. Where a policy leaves no endpoint the packet is
 // dropped, not refused: there are endpoints elsewhere.
 //
+// An endpoint with a higher weight has more slots. Where the client's address
+// decides, the chain takes its hash instead of drawing a slot.
+//
 // Clients that stick to endpoints are elements of the set affinity, which
 // packets fill: frontend, client and the endpoint's id, a number that it has
 // as long as it is there. A sticky chain first tries one id after another

@@ -25,6 +25,7 @@ type service struct {
 	outsideLocal bool
 	local        []netip.AddrPort
 	affinity     time.Duration
+	hash         bool     // by the client's address
 	external     bool     // an address of clients outside
 	sources      []string // prefixes of clients that may use it; none: all
 	elsewhere    bool     // endpoints are on other nodes only: dropped, not refused
@@ -35,6 +36,9 @@ func (s service) family() reconciler.Family { return reconciler.FamilyOf(s.addre
 // pick is the chain that picks among endpoints.
 func (s service) pick(local bool, slots int) reconciler.Chain {
 	c := reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Local: local, Slots: slots}
+	if s.hash {
+		c.Method = reconciler.MethodHash
+	}
 	if s.affinity > 0 {
 		c.Method, c.Timeout, c.ID = reconciler.MethodSticky, int(s.affinity.Seconds()), 16
 	}

@@ -25,8 +25,11 @@ func TestNftPrintsTheSkeleton(t *testing.T) {
 		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true},
 			reconciler.Chain{Family: f, Slots: 2, Local: true}, reconciler.Chain{Family: f, Slots: 2, Local: true, NodePort: true})
 		for _, c := range []reconciler.Chain{{Method: reconciler.MethodSticky, ID: 2, Slots: 3}, {Method: reconciler.MethodStick, ID: 1},
+			{Method: reconciler.MethodHash, Slots: 1021}, {Method: reconciler.MethodHash, Slots: 16381, NodePort: true, Local: true},
 			{Method: reconciler.MethodSticky, ID: 1, Slots: 1, NodePort: true, Local: true}, {Method: reconciler.MethodStick, NodePort: true, Local: true}} {
-			c.Family, c.Timeout = f, 10800
+			if c.Family = f; c.Method != reconciler.MethodHash {
+				c.Timeout = 10800
+			}
 			h.Objects = append(h.Objects, c)
 			if c.Method == reconciler.MethodSticky {
 				h.Objects = append(h.Objects, c.Recall())

@@ -1,6 +1,7 @@
 package services
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -11,14 +12,16 @@ import (
 // candidate is an endpoint before it is known whether it takes connections.
 type candidate struct {
 	target                      netip.AddrPort
+	weight                      int
 	local                       bool // on this node
 	ready, serving, terminating bool
 }
 
 // backends are the endpoints of one port in one family that take connections.
 type backends struct {
-	all, local []netip.AddrPort
+	all, local []Endpoint
 	total      int // whether they take connections or not
+	hashSlots  int // see Frontend
 }
 
 func newBackends(s *schema.Service, candidates []candidate) backends {
@@ -33,7 +36,7 @@ func newBackends(s *schema.Service, candidates []candidate) backends {
 // traffic policy counts for cluster IPs, the external one for the others:
 // there pods and the host itself use every endpoint even where it is Local.
 func (b backends) behind(s *schema.Service, f Frontend) Frontend {
-	f.Endpoints, f.Ready = b.all, len(b.all)
+	f.Endpoints, f.Ready, f.HashSlots = b.all, len(b.all), b.hashSlots
 	switch {
 	case f.Kind == ClusterIP && s.InternalLocal:
 		f.Endpoints, f.Elsewhere = b.local, len(b.local) == 0 && len(b.all) > 0
@@ -54,22 +57,24 @@ func (b backends) behind(s *schema.Service, f Frontend) Frontend {
 // choose picks the endpoints that take new connections: the ready ones, else
 // those that serve while they terminate. A service that publishes addresses
 // which are not ready takes all.
-func choose(s *schema.Service, all []candidate) []netip.AddrPort {
-	pick := func(accept func(candidate) bool) []netip.AddrPort {
-		var out []netip.AddrPort
+func choose(s *schema.Service, all []candidate) []Endpoint {
+	pick := func(accept func(candidate) bool) []Endpoint {
+		var out []Endpoint
 		for _, c := range all {
 			if accept(c) {
-				out = append(out, c.target)
+				out = append(out, Endpoint{c.target, c.weight})
 			}
 		}
 		return out
 	}
-	targets := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
-	if len(targets) == 0 {
-		targets = pick(func(c candidate) bool { return c.serving && c.terminating })
+	out := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
+	if len(out) == 0 {
+		out = pick(func(c candidate) bool { return c.serving && c.terminating })
 	}
-	slices.SortFunc(targets, netip.AddrPort.Compare)
-	return slices.Compact(targets)
+	slices.SortFunc(out, func(a, b Endpoint) int {
+		return cmp.Or(a.Target.Compare(b.Target), cmp.Compare(b.Weight, a.Weight))
+	})
+	return slices.CompactFunc(out, func(a, b Endpoint) bool { return a.Target == b.Target })
 }
 
 // candidates lists the endpoints of one port in one family: from pods for a
@@ -97,12 +102,27 @@ func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family
 	return out
 }
 
+// documented counts the endpoints that a service has in the documents, which
+// all nodes agree on, whatever their states are.
+func (r *Resolver) documented(s *schema.Service, family schema.Family) int {
+	if len(s.Selector) > 0 {
+		return len(r.pods.match(s.Namespace, s.Selector))
+	}
+	n := 0
+	for _, slice := range r.slices[s.Meta.Name] {
+		if slice.Family == family {
+			n += len(slice.Endpoints)
+		}
+	}
+	return n
+}
+
 func sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort, live *live) []candidate {
 	out := make([]candidate, 0, len(s.Endpoints))
 	for _, e := range s.Endpoints {
 		up := !live.failed[e.NodeName]
 		out = append(out, candidate{
-			target: netip.AddrPortFrom(e.Address, port.Port), local: e.NodeName != "" && e.NodeName == live.node,
+			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, local: e.NodeName != "" && e.NodeName == live.node,
 			ready: e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
 		})
 	}
@@ -119,7 +139,7 @@ func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family
 		return candidate{}, false
 	}
 	return candidate{
-		target: netip.AddrPortFrom(address, number), local: pod.NodeName == live.node,
+		target: netip.AddrPortFrom(address, number), weight: pod.Weight, local: pod.NodeName == live.node,
 		ready: ready, serving: ready, terminating: r.drain[pod.NodeName],
 	}, true
 }

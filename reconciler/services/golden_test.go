@@ -139,6 +139,9 @@ func format(list []Service) string {
 				address = "external " + address
 			}
 			fmt.Fprintf(&b, "  %s %d/%s %s: %d of %d %v", address, f.Port, f.Protocol, f.PortName, f.Ready, f.Total, f.Endpoints)
+			if f.HashSlots > 0 {
+				fmt.Fprintf(&b, " hash %d", f.HashSlots)
+			}
 			if f.Elsewhere {
 				b.WriteString(" elsewhere")
 			}
