@@ -227,6 +227,10 @@ type Service struct {
 	// ConsistentHash is poplin/load-balancing consistent-hash: a client's
 	// address decides, the same way on every node.
 	ConsistentHash bool
+	// TrafficDistribution is "" where all endpoints are alike.
+	TrafficDistribution TrafficDistribution
+	// ExternalName is the name that type ExternalName stands for.
+	ExternalName string
 	// InternalLocal is internalTrafficPolicy Local: the cluster IPs lead to
 	// endpoints of the client's node only.
 	InternalLocal bool
@@ -281,7 +285,21 @@ const (
 	ClusterIP    ServiceType = "ClusterIP"
 	NodePort     ServiceType = "NodePort"
 	LoadBalancer ServiceType = "LoadBalancer"
+	ExternalName ServiceType = "ExternalName" // a name in DNS and nothing else
 )
+
+// TrafficDistribution says which endpoints are preferred where the traffic
+// policy is Cluster.
+type TrafficDistribution string
+
+// The distributions; PreferClose is read as PreferSameZone.
+const (
+	PreferSameNode TrafficDistribution = "PreferSameNode"
+	PreferSameZone TrafficDistribution = "PreferSameZone"
+)
+
+// ZoneLabel is a Node's label that says its zone.
+const ZoneLabel = "topology.kubernetes.io/zone"
 
 // LoadBalancerClass is the class of load balancers that poplin makes; so is
 // none at all.

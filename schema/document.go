@@ -153,6 +153,8 @@ type serviceSpec struct {
 	ExternalTrafficPolicy    string            `json:"externalTrafficPolicy"`
 	SessionAffinity          string            `json:"sessionAffinity"`
 	AffinityConfig           *affinityConfig   `json:"sessionAffinityConfig"`
+	TrafficDistribution      string            `json:"trafficDistribution"`
+	ExternalName             string            `json:"externalName"`
 	HealthCheckNodePort      int               `json:"healthCheckNodePort"`
 	ExternalIPs              []string          `json:"externalIPs"`
 	LoadBalancerIP           string            `json:"loadBalancerIP"`

@@ -14,29 +14,58 @@ type candidate struct {
 	target                      netip.AddrPort
 	weight                      int
 	local                       bool // on this node
+	sameZone                    bool // as this node
 	ready, serving, terminating bool
 }
 
 // backends are the endpoints of one port in one family that take connections.
 type backends struct {
 	all, local []Endpoint
+	ready      int // take connections, near ones or not
 	total      int // whether they take connections or not
 	hashSlots  int // see Frontend
 }
 
 func newBackends(s *schema.Service, candidates []candidate) backends {
-	b := backends{all: choose(s, candidates), total: len(candidates)}
+	taking := choose(s, candidates)
+	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(candidates)}
 	if s.InternalLocal || s.ExternalLocal {
-		b.local = choose(s, slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local }))
+		here := slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local })
+		b.local = endpointsOf(choose(s, here))
 	}
 	return b
+}
+
+// near leaves the endpoints that the service prefers to others: those of
+// this node, else those of its zone, else all.
+func near(s *schema.Service, list []candidate) []candidate {
+	prefer := func(is func(candidate) bool) []candidate {
+		var out []candidate
+		for _, c := range list {
+			if is(c) {
+				out = append(out, c)
+			}
+		}
+		return out
+	}
+	if s.TrafficDistribution == schema.PreferSameNode {
+		if out := prefer(func(c candidate) bool { return c.local }); len(out) > 0 {
+			return out
+		}
+	}
+	if s.TrafficDistribution != "" {
+		if out := prefer(func(c candidate) bool { return c.sameZone }); len(out) > 0 {
+			return out
+		}
+	}
+	return list
 }
 
 // behind completes a frontend with what is behind it for whom. The internal
 // traffic policy counts for cluster IPs, the external one for the others:
 // there pods and the host itself use every endpoint even where it is Local.
 func (b backends) behind(s *schema.Service, f Frontend) Frontend {
-	f.Endpoints, f.Ready, f.HashSlots = b.all, len(b.all), b.hashSlots
+	f.Endpoints, f.Ready, f.HashSlots = b.all, b.ready, b.hashSlots
 	switch {
 	case f.Kind == ClusterIP && s.InternalLocal:
 		f.Endpoints, f.Elsewhere = b.local, len(b.local) == 0 && len(b.all) > 0
@@ -57,12 +86,12 @@ func (b backends) behind(s *schema.Service, f Frontend) Frontend {
 // choose picks the endpoints that take new connections: the ready ones, else
 // those that serve while they terminate. A service that publishes addresses
 // which are not ready takes all.
-func choose(s *schema.Service, all []candidate) []Endpoint {
-	pick := func(accept func(candidate) bool) []Endpoint {
-		var out []Endpoint
+func choose(s *schema.Service, all []candidate) []candidate {
+	pick := func(accept func(candidate) bool) []candidate {
+		var out []candidate
 		for _, c := range all {
 			if accept(c) {
-				out = append(out, Endpoint{c.target, c.weight})
+				out = append(out, c)
 			}
 		}
 		return out
@@ -70,6 +99,15 @@ func choose(s *schema.Service, all []candidate) []Endpoint {
 	out := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
 	if len(out) == 0 {
 		out = pick(func(c candidate) bool { return c.serving && c.terminating })
+	}
+	return out
+}
+
+// endpointsOf sorts endpoints, and leaves out those that are there twice.
+func endpointsOf(list []candidate) []Endpoint {
+	var out []Endpoint
+	for _, c := range list {
+		out = append(out, Endpoint{c.target, c.weight})
 	}
 	slices.SortFunc(out, func(a, b Endpoint) int {
 		return cmp.Or(a.Target.Compare(b.Target), cmp.Compare(b.Weight, a.Weight))
@@ -121,9 +159,14 @@ func sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort, live *live)
 	out := make([]candidate, 0, len(s.Endpoints))
 	for _, e := range s.Endpoints {
 		up := !live.failed[e.NodeName]
+		zone := e.Zone
+		if zone == "" {
+			zone = live.zones[e.NodeName]
+		}
 		out = append(out, candidate{
 			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, local: e.NodeName != "" && e.NodeName == live.node,
-			ready: e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
+			sameZone: zone != "" && zone == live.zones[live.node],
+			ready:    e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
 		})
 	}
 	return out
@@ -140,7 +183,8 @@ func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family
 	}
 	return candidate{
 		target: netip.AddrPortFrom(address, number), weight: pod.Weight, local: pod.NodeName == live.node,
-		ready: ready, serving: ready, terminating: r.drain[pod.NodeName],
+		sameZone: live.zones[pod.NodeName] != "" && live.zones[pod.NodeName] == live.zones[live.node],
+		ready:    ready, serving: ready, terminating: r.drain[pod.NodeName],
 	}, true
 }
 
@@ -163,6 +207,7 @@ type live struct {
 	pods     map[podKey]view.Pod
 	underlay map[string][]netip.Addr
 	failed   map[string]bool
+	zones    map[string]string // of nodes that have one
 }
 
 // podKey includes the node: a pod that moved is where the documents say, as
@@ -170,8 +215,11 @@ type live struct {
 type podKey struct{ node, namespace, name string }
 
 func newLive(c *schema.Config, v view.View, host Host) *live {
-	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}}
+	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, zones: map[string]string{}}
 	for _, n := range c.Nodes {
+		if zone := n.Labels[schema.ZoneLabel]; zone != "" {
+			l.zones[n.Meta.Name.Name] = zone
+		}
 		l.underlay[n.Meta.Name.Name] = n.Addresses
 	}
 	add := func(node string, underlay []netip.Addr, pods []view.Pod) {
