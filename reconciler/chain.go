@@ -11,6 +11,8 @@ const (
 	// MethodPick sends it to one of the frontend's slots, drawn at random with
 	// equal chances.
 	MethodPick Method = ""
+	// MethodRange is MethodPick for frontends that are a range of ports.
+	MethodRange Method = "range"
 	// MethodHash sends it to one of the slots that its client's address says.
 	MethodHash Method = "hash"
 	// MethodRecall sends it to the endpoint that its client sticks to, if the
@@ -45,7 +47,7 @@ type Chain struct {
 	NodePort bool
 	// Local chains know the slots that stand for endpoints of this node.
 	Local bool
-	Slots int // of pick, hash and sticky chains
+	Slots int // of pick, range, hash and sticky chains
 	// Timeout is for how many seconds a client sticks to an endpoint without
 	// use; of recall, sticky and stick chains.
 	Timeout int
@@ -59,12 +61,12 @@ type ChainKey struct {
 }
 
 // Name gives the chain's name in its table: pick-3, node-port-local-pick-3,
-// hash-1021, recall-10800-8, sticky-10800-8-3, stick-10800-0.
+// range-3, hash-1021, recall-10800-8, sticky-10800-8-3, stick-10800-0.
 func (c Chain) Name() string {
 	name := fmt.Sprintf("pick-%d", c.Slots)
 	switch c.Method {
-	case MethodHash:
-		name = fmt.Sprintf("hash-%d", c.Slots)
+	case MethodHash, MethodRange:
+		name = fmt.Sprintf("%s-%d", c.Method, c.Slots)
 	case MethodRecall, MethodStick:
 		name = fmt.Sprintf("%s-%d-%d", c.Method, c.Timeout, c.ID)
 	case MethodSticky:

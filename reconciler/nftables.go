@@ -113,6 +113,12 @@ const (
 	SetAffinity SetName = "affinity"
 	// SetNodePortAffinity: l4proto . dport . saddr . id, likewise.
 	SetNodePortAffinity SetName = "node-port-affinity"
+	// SetPortRanges (intervals): daddr . l4proto . first and last dport →
+	// verdict, for frontends that are a range of ports.
+	SetPortRanges SetName = "port-ranges"
+	// SetRangeEndpoints: daddr . l4proto . slot → addr; the port is kept, and
+	// Target has none.
+	SetRangeEndpoints SetName = "range-endpoints"
 	// SetNodePortAddresses (intervals): local addresses on which node ports answer.
 	SetNodePortAddresses SetName = "node-port-addresses"
 	// SetClusterAddresses: the cluster IPs; they answer ping.
@@ -153,6 +159,7 @@ type Element struct {
 	Prefix   netip.Prefix // key, in interval sets
 	Protocol Protocol     // key
 	Port     uint16       // key
+	LastPort uint16       // key, in sets of port ranges: Port is the first
 	Slot     uint32       // key
 	// Target is the endpoint that a slot stands for (value).
 	Target netip.AddrPort
@@ -168,13 +175,14 @@ type ElementKey struct {
 	Prefix   netip.Prefix
 	Protocol Protocol
 	Port     uint16
+	LastPort uint16
 	Slot     uint32
 }
 
 func (e Element) Kind() Kind { return KindElement }
 
 func (e Element) Key() Key {
-	return ElementKey{e.Family, e.Set, e.Address, e.Prefix, e.Protocol, e.Port, e.Slot}
+	return ElementKey{e.Family, e.Set, e.Address, e.Prefix, e.Protocol, e.Port, e.LastPort, e.Slot}
 }
 
 // Needs names the table. The chain that a frontend goes to is in the same
@@ -189,11 +197,15 @@ func (e Element) String() string {
 	if e.Protocol != 0 {
 		key = append(key, e.Protocol.String())
 	}
-	if e.Port != 0 {
+	switch {
+	case e.LastPort != 0:
+		key = append(key, fmt.Sprintf("%d-%d", e.Port, e.LastPort))
+	case e.Port != 0:
 		key = append(key, fmt.Sprint(e.Port))
 	}
 	switch {
-	case e.Set == SetEndpoints || e.Set == SetNodePortEndpoints || e.Set == SetSticky || e.Set == SetNodePortSticky:
+	case e.Set == SetEndpoints || e.Set == SetNodePortEndpoints || e.Set == SetSticky || e.Set == SetNodePortSticky ||
+		e.Set == SetRangeEndpoints:
 		key = append(key, fmt.Sprint(e.Slot))
 	case e.Set == SetHairpin:
 		key = append(key, e.Address.String())
@@ -203,6 +215,8 @@ func (e Element) String() string {
 	}
 	text := fmt.Sprintf("element %s poplin %s { %s", e.Family, e.Set, strings.Join(key, " . "))
 	switch {
+	case e.Set == SetRangeEndpoints:
+		text += fmt.Sprintf(" : %s", e.Target.Addr())
 	case e.Target.IsValid():
 		text += fmt.Sprintf(" : %s . %d", e.Target.Addr(), e.Target.Port())
 	case e.Chain != "":

@@ -220,6 +220,7 @@ type Service struct {
 	Families                 []Family
 	Selector                 map[string]string // empty: endpoints come from slices
 	Ports                    []ServicePort
+	PortRanges               []ServicePortRange // the annotation poplin/port-range
 	PublishNotReadyAddresses bool
 	// Affinity is how long a client stays with its endpoint after its last
 	// connection; 0: not at all. Whole seconds.
@@ -315,6 +316,13 @@ type ServicePort struct {
 	Target   PortRef
 	NodePort uint16 // 0: none
 	Place    Place
+}
+
+// ServicePortRange is a range of ports of a Service. Its endpoints get
+// connections on the port that the client names.
+type ServicePortRange struct {
+	PortRange
+	Protocol Protocol
 }
 
 // PortRef names a port by number or by name.

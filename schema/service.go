@@ -52,8 +52,10 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 	c.clusterIPs(s, out)
 	c.externalName(s, out)
 	c.servicePorts(s, out)
+	c.portRanges(out)
 	c.external(d, out)
 	c.affinity(s, out)
+	c.portRangeLimits(out)
 	return out
 }
 
@@ -147,7 +149,7 @@ func (c *conversion) servicePorts(s *serviceSpec, out *serviceDraft) {
 		port     uint16
 	}
 	at := pointer("/spec/ports")
-	if len(s.Ports) == 0 && !out.service.Headless && out.service.Type != ExternalName {
+	if len(s.Ports) == 0 && !out.service.Headless && out.service.Type != ExternalName && c.meta.Annotations[portRangeAnnotation] == "" {
 		c.refuse("/spec", "a service that is not headless has at least one port")
 	}
 	names, ports, nodePorts := map[string]bool{}, map[protocolPort]bool{}, map[protocolPort]bool{}

@@ -68,7 +68,11 @@ func (b *builder) service(s services.Service, before Slots) compiledService {
 		if !b.has(family) {
 			continue
 		}
-		out.frontend(family, f, before)
+		if f.LastPort != 0 {
+			out.portRange(family, f, before)
+		} else {
+			out.frontend(family, f, before)
+		}
 		if f.Kind == services.ClusterIP && !seen[f.Address] {
 			seen[f.Address] = true
 			out.add(reconciler.Element{Family: family, Set: reconciler.SetClusterAddresses, Address: f.Address})
@@ -147,6 +151,26 @@ func (c *compiledService) frontend(family reconciler.Family, f services.Frontend
 	c.endpoints(base, sets, local, f)
 }
 
+// portRange adds the elements of a range of ports. The ranges of an address
+// and protocol share their endpoints.
+func (c *compiledService) portRange(family reconciler.Family, f services.Frontend, before Slots) {
+	key := FrontendKey{Family: family, Address: f.Address, Protocol: reconciler.Protocol(f.Protocol)}
+	base := reconciler.Element{Family: family, Address: key.Address, Protocol: key.Protocol}
+	_, shared := c.slots.Order[key]
+	entry := base
+	entry.Set, entry.Port, entry.LastPort = reconciler.SetPortRanges, f.Port, f.LastPort
+	entry.Chain = c.pick(key, f, f.Endpoints, before)
+	c.add(entry)
+	if shared {
+		return
+	}
+	for i, target := range c.slots.Order[key] {
+		e := base
+		e.Set, e.Slot, e.Target = reconciler.SetRangeEndpoints, uint32(i), target
+		c.add(e)
+	}
+}
+
 // endpoints adds the slots of a list. With affinity a slot leads to the chain
 // that makes a client stick to the endpoint, which has an id besides.
 func (c *compiledService) endpoints(base reconciler.Element, sets frontendSets, key FrontendKey, f services.Frontend) {
@@ -209,7 +233,10 @@ func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints [
 	}
 	c.slots.Order[key] = slots
 	chain := reconciler.Chain{Family: key.Family, NodePort: f.Kind == services.NodePort, Local: key.Local, Slots: len(slots)}
-	if f.HashSlots > 0 {
+	switch {
+	case f.LastPort != 0:
+		chain.Method = reconciler.MethodRange
+	case f.HashSlots > 0:
 		chain.Method = reconciler.MethodHash
 	}
 	if f.Affinity > 0 {

@@ -12,8 +12,8 @@ type FrontendKey struct {
 	Family   reconciler.Family
 	Address  netip.Addr
 	Protocol reconciler.Protocol
-	Port     uint16
-	Local    bool // those for clients from outside: endpoints of this node
+	Port     uint16 // 0 for the ranges of ports of an address
+	Local    bool   // those for clients from outside: endpoints of this node
 }
 
 // Slots is how the endpoints of frontends are numbered.
@@ -33,7 +33,7 @@ func SlotsOf(s reconciler.State) Slots {
 	out := newSlots()
 	for _, o := range s.Objects() {
 		e, ok := o.(reconciler.Element)
-		if !ok || e.Set != reconciler.SetEndpoints && e.Set != reconciler.SetNodePortEndpoints {
+		if !ok || e.Set != reconciler.SetEndpoints && e.Set != reconciler.SetNodePortEndpoints && e.Set != reconciler.SetRangeEndpoints {
 			continue
 		}
 		key := FrontendKey{e.Family, e.Address, e.Protocol, e.Port, false}

@@ -45,6 +45,8 @@ func firsts(c reconciler.Chain) (slot, id int) {
 // chainRules give the rules of a chain.
 func chainRules(c reconciler.Chain) []rule {
 	switch c.Method {
+	case reconciler.MethodRange:
+		return rangeRules(c)
 	case reconciler.MethodHash:
 		return hashRules(c)
 	case reconciler.MethodRecall:
@@ -66,6 +68,17 @@ func pickRules(c reconciler.Chain) []rule {
 	first, _ := firsts(c)
 	slot := func(n int) rule {
 		return translate(c.Family, key.endpoints, key.with(random(n, first))...)
+	}
+	return []rule{slot(c.Slots), slot(1), drop()}
+}
+
+// rangeRules are those of pickRules, with endpoints that have no port: that of
+// the packet is kept.
+func rangeRules(c reconciler.Chain) []rule {
+	slot := func(n int) rule {
+		return join(
+			endpoint(reconciler.SetRangeEndpoints, 0, destination(c.Family), protocol(), random(n, 0)),
+			rule{&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(family(c.Family)), RegAddrMin: register(0), RegAddrMax: register(0)}})
 	}
 	return []rule{slot(c.Slots), slot(1), drop()}
 }
@@ -174,6 +187,9 @@ func pickChain(f reconciler.Family, name string) (c reconciler.Chain, ok bool) {
 	case word == "pick" && len(n) == 1:
 		c.Slots = n[0]
 		ok = c.Slots > 0
+	case method == reconciler.MethodRange && len(n) == 1:
+		c.Method, c.Slots = method, n[0]
+		ok = c.Slots > 0 && !c.NodePort && !c.Local
 	case method == reconciler.MethodHash && len(n) == 1:
 		c.Method, c.Slots = method, n[0]
 		ok = c.Slots > 0

@@ -145,7 +145,10 @@ func dumps(list []frontend) []dump {
 // An IPv6 address is left out: up to Linux 6.18 at least the comparison is the
 // wrong way round, and the kernel gives all connections but those wanted.
 func filter(f frontend) []netlink.Attribute {
-	flags := uint32(filterProtocol | filterPort)
+	flags := uint32(filterProtocol)
+	if f.port != 0 {
+		flags |= filterPort
+	}
 	proto := nest(ctaTupleProto,
 		netlink.Attribute{Type: ctaProtoNumber, Data: []byte{byte(f.protocol)}},
 		netlink.Attribute{Type: ctaProtoTarget, Data: binary.BigEndian.AppendUint16(nil, f.port)})

@@ -33,7 +33,13 @@ func web() reconciler.State {
 			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod})
 	}
 	v4, v6 := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")
-	for _, a := range []netip.Addr{v4, v6} {
+	for i, a := range []netip.Addr{v4, v6} {
+		f := reconciler.FamilyOf(a)
+		ranges := reconciler.Chain{Family: f, Method: reconciler.MethodRange, Slots: 1}
+		h.Objects = append(h.Objects, ranges,
+			reconciler.Element{Family: f, Set: reconciler.SetPortRanges, Address: a, Protocol: reconciler.UDP, Port: 10000, LastPort: 10999, Chain: ranges.Name()},
+			reconciler.Element{Family: f, Set: reconciler.SetPortRanges, Address: a, Protocol: reconciler.UDP, Port: 11000, LastPort: 11000, Chain: ranges.Name()},
+			reconciler.Element{Family: f, Set: reconciler.SetRangeEndpoints, Address: a, Protocol: reconciler.UDP, Target: netip.AddrPortFrom([]netip.AddrPort{two[0], two6[0]}[i].Addr(), 0)})
 		h.Objects = append(h.Objects, reconciler.Element{Family: reconciler.FamilyOf(a), Set: reconciler.SetLoadBalancerAddresses, Address: a})
 	}
 	return state(h,
@@ -67,6 +73,8 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"add frontend":         {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : goto pick-2 }'", "- element ip poplin services { 10.96.7.7"},
 		"delete source range":  {"nft delete element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 192.0.2.0/24 }'", "+ element ip poplin source-ranges { 10.96.0.1 . tcp . 81 . 192.0.2.0/24"},
 		"add source range":     {"nft add element ip6 poplin source-ranges '{ fd96::1 . tcp . 81 . fd00::/8 }'", "- element ip6 poplin source-ranges { fd96::1 . tcp . 81 . fd00::/8"},
+		"delete port range":    {"nft delete element ip poplin port-ranges '{ 10.96.0.1 . udp . 10000-10999 }'", "+ element ip poplin port-ranges { 10.96.0.1 . udp . 10000-10999"},
+		"add port range":       {"nft add element ip6 poplin port-ranges '{ fd96::1 . tcp . 5-6 : goto refuse }'", "- element ip6 poplin port-ranges { fd96::1 . tcp . 5-6"},
 		"odd source range":     {"nft add element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 10.0.0.1-10.0.0.9 }'", "damaged: set source-ranges: the range from 10.0.0.1 is no prefix"},
 		"add range":            {"nft add element ip poplin pod-ranges '{ 10.1.0.0/16 }'", "- element ip poplin pod-ranges { 10.1.0.0/16"},
 		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},

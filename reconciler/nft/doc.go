@@ -20,6 +20,9 @@
 // chain restricted before that. Where a policy leaves no endpoint the packet is
 // dropped, not refused: there are endpoints elsewhere.
 //
+// A range of ports is one element of the map port-ranges; its endpoints have
+// addresses only, and connections keep their port.
+//
 // An endpoint with a higher weight has more slots. Where the client's address
 // decides, the chain takes its hash instead of drawing a slot.
 //

@@ -23,6 +23,7 @@ const (
 	fieldTargetAddress                  // Element.Target's address
 	fieldTargetPort                     // Element.Target's port
 	fieldChain                          // Element.Chain, as the verdict goto
+	fieldPortRange                      // Element.Port to Element.LastPort
 	fieldClient                         // a client's address, in dynamic sets
 )
 
@@ -63,6 +64,8 @@ func layouts() []layout {
 		{name: reconciler.SetNodePortSticky, key: append(nodePort[:2:2], fieldSlot), value: []field{fieldChain}},
 		{name: reconciler.SetAffinity, key: append(frontend[:3:3], fieldClient, fieldSlot), dynamic: true},
 		{name: reconciler.SetNodePortAffinity, key: append(nodePort[:2:2], fieldClient, fieldSlot), dynamic: true},
+		{name: reconciler.SetPortRanges, key: []field{fieldAddress, fieldProtocol, fieldPortRange}, value: []field{fieldChain}},
+		{name: reconciler.SetRangeEndpoints, key: []field{fieldAddress, fieldProtocol, fieldSlot}, value: []field{fieldTargetAddress}},
 		{name: reconciler.SetNodePortAddresses, key: prefix},
 		{name: reconciler.SetClusterAddresses, key: []field{fieldAddress}},
 		{name: reconciler.SetLoadBalancerAddresses, key: []field{fieldAddress}},
@@ -91,7 +94,10 @@ func (l layout) interval() bool { return l.key[0] == fieldPrefix }
 
 // ranged reports whether the set's keys end with a range. Such sets have
 // elements with two keys instead of two elements.
-func (l layout) ranged() bool { return !l.interval() && l.key[len(l.key)-1] == fieldPrefix }
+func (l layout) ranged() bool {
+	last := l.key[len(l.key)-1]
+	return !l.interval() && (last == fieldPrefix || last == fieldPortRange)
+}
 
 // isRange reports whether an element is of a set that holds ranges and
 // nothing else.
@@ -136,7 +142,7 @@ func (p field) datatype(f reconciler.Family) nftables.SetDatatype {
 	switch p {
 	case fieldProtocol:
 		return nftables.TypeInetProto
-	case fieldPort, fieldTargetPort:
+	case fieldPort, fieldTargetPort, fieldPortRange:
 		return nftables.TypeInetService
 	case fieldSlot:
 		return nftables.TypeMark

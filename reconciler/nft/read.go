@@ -302,7 +302,7 @@ func (r *reader) addElement(l layout, raw rawElement) {
 	e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}
 	err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e))
 	if l.ranged() && err == nil {
-		err = decodeEnd(raw.keyEnd, &e)
+		err = decodeEnd(l.key, raw.keyEnd, &e)
 	}
 	if err != nil {
 		r.damaged("set %s: %v", l.name, err)

@@ -79,6 +79,7 @@ func frontendRules(f reconciler.Family) []rule {
 	to := destination(f)
 	return []rule{
 		vmap(reconciler.SetServices, to, protocol(), port()),
+		vmap(reconciler.SetPortRanges, to, protocol(), port()),
 		join(in(reconciler.SetNodePortAddresses, to), notLoopback(f), local(expr.CmpOpEq, toDestination),
 			vmap(reconciler.SetNodePorts, protocol(), port())),
 		join(echoRequest(f), in(reconciler.SetClusterAddresses, to), redirect()),
@@ -119,6 +120,7 @@ func elsewhereRules(f reconciler.Family) []rule {
 	return []rule{
 		join(in(reconciler.SetClusterAddresses, to), masquerade()),
 		vmap(reconciler.SetMasqueradeServices, to, protocol(), originalPort()),
+		join(in(reconciler.SetLoadBalancerAddresses, to), masquerade()), // a range of ports
 		join(in(reconciler.SetNodePortAddresses, to), vmap(reconciler.SetMasqueradeNodePorts, protocol(), originalPort())),
 	}
 }

@@ -11,7 +11,7 @@ type frontend struct {
 	family   reconciler.Family
 	address  netip.Addr // zero for a node port
 	protocol reconciler.Protocol
-	port     uint16
+	port     uint16 // 0 for the port ranges of an address
 }
 
 // frontendOf gives the frontend that an element of the services' maps is
@@ -21,6 +21,8 @@ func frontendOf(e reconciler.Element) (f frontend, ok bool) {
 	case reconciler.SetServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints,
 		reconciler.SetOutsideServices, reconciler.SetOutsideNodePorts, reconciler.SetSticky, reconciler.SetNodePortSticky:
 		return frontend{e.Family, e.Address, e.Protocol, e.Port}, true
+	case reconciler.SetPortRanges, reconciler.SetRangeEndpoints:
+		return frontend{e.Family, e.Address, e.Protocol, 0}, true
 	}
 	return frontend{}, false
 }
@@ -146,11 +148,13 @@ func (t *touched) stale(c connection, local func(netip.Addr) bool) bool {
 	f := frontend{reconciler.FamilyOf(c.to.Addr()), c.to.Addr(), c.protocol, c.to.Port()}
 	nodePort := f
 	nodePort.address = netip.Addr{}
+	whole := f
+	whole.port = 0
 	if c.protocol != reconciler.UDP && c.replied {
 		return false
 	}
 	if c.translated {
-		return t.left[f][c.endpoint] || t.left[nodePort][c.endpoint]
+		return t.left[f][c.endpoint] || t.left[nodePort][c.endpoint] || t.left[whole][netip.AddrPortFrom(c.endpoint.Addr(), 0)]
 	}
-	return c.protocol == reconciler.UDP && (t.opened[f] || t.opened[nodePort] && local(c.to.Addr()))
+	return c.protocol == reconciler.UDP && (t.opened[f] || t.opened[whole] || t.opened[nodePort] && local(c.to.Addr()))
 }

@@ -140,6 +140,24 @@ func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family
 	return out
 }
 
+// portless lists the endpoints of a service in one family without ports.
+func (r *Resolver) portless(s *schema.Service, family schema.Family, live *live) []candidate {
+	var out []candidate
+	if len(s.Selector) > 0 {
+		out = r.candidates(s, schema.ServicePort{Target: schema.PortRef{Number: 1}}, family, live)
+	} else {
+		for _, slice := range r.slices[s.Meta.Name] {
+			if slice.Family == family {
+				out = append(out, sliceCandidates(slice, schema.SlicePort{}, live)...)
+			}
+		}
+	}
+	for i, c := range out {
+		out[i].target = netip.AddrPortFrom(c.target.Addr(), 0)
+	}
+	return out
+}
+
 // documented counts the endpoints that a service has in the documents, which
 // all nodes agree on, whatever their states are.
 func (r *Resolver) documented(s *schema.Service, family schema.Family) int {

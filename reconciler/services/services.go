@@ -43,6 +43,9 @@ type Frontend struct {
 	Address  netip.Addr // zero for node ports
 	Protocol schema.Protocol
 	Port     uint16
+	// LastPort is the last of a range of ports that starts with Port, or 0.
+	// The endpoints of a range have no port: the client's is kept.
+	LastPort uint16
 	PortName string
 	// Endpoints take new connections, in the order of their addresses and
 	// without duplicates.
@@ -84,7 +87,7 @@ func (e Endpoint) String() string {
 // Equal reports whether two frontends are the same but for the counts.
 func (f Frontend) Equal(o Frontend) bool {
 	return f.Kind == o.Kind && f.Family == o.Family && f.Address == o.Address && f.Protocol == o.Protocol &&
-		f.Port == o.Port && f.HashSlots == o.HashSlots && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted && f.Affinity == o.Affinity &&
+		f.Port == o.Port && f.LastPort == o.LastPort && f.HashSlots == o.HashSlots && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted && f.Affinity == o.Affinity &&
 		slices.Equal(f.Sources, o.Sources) &&
 		slices.Equal(f.Endpoints, o.Endpoints) && slices.Equal(f.Local, o.Local)
 }
@@ -157,6 +160,28 @@ func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
 					add(ExternalIP, a, port.Port)
 				}
 			}
+		}
+	}
+	return append(out, r.rangeFrontends(s, live)...)
+}
+
+// rangeFrontends are those for ranges of ports: on cluster IPs, and on load
+// balancer addresses that are poplin's.
+func (r *Resolver) rangeFrontends(s *schema.Service, live *live) []Frontend {
+	if len(s.PortRanges) == 0 {
+		return nil
+	}
+	var out []Frontend
+	for _, address := range slices.Concat(s.ClusterIPs, s.PoolIPs) {
+		family := schema.FamilyOf(address)
+		b := newBackends(s, r.portless(s, family, live))
+		kind := LoadBalancer
+		if slices.Contains(s.ClusterIPs, address) {
+			kind = ClusterIP
+		}
+		for _, p := range s.PortRanges {
+			f := Frontend{Kind: kind, Family: family, Address: address, Protocol: p.Protocol, Port: p.First, LastPort: p.Last, Total: b.total}
+			out = append(out, b.behind(s, f))
 		}
 	}
 	return out
