@@ -76,70 +76,6 @@ func (t Table) String() string {
 	return text
 }
 
-// Chain is a pick chain: it sends a new connection to one of Slots slots of
-// its frontend, drawn at random with equal chances.
-type Chain struct {
-	Family Family
-	// NodePort chains look slots up by node port, the others by address.
-	NodePort bool
-	// Local chains pick among the slots from LocalSlots, which stand for the
-	// endpoints of this node.
-	Local bool
-	Slots int
-}
-
-// LocalSlots is the number of the first slot that stands for an endpoint of
-// this node, of frontends that send clients from outside to no other.
-const LocalSlots = 1 << 16
-
-// ChainKey identifies a Chain.
-type ChainKey struct {
-	Family Family
-	Name   string
-}
-
-// Name gives the chain's name in its table: pick-3, node-port-local-pick-3.
-func (c Chain) Name() string {
-	name := fmt.Sprintf("pick-%d", c.Slots)
-	if c.Local {
-		name = "local-" + name
-	}
-	if c.NodePort {
-		name = "node-port-" + name
-	}
-	return name
-}
-
-func (c Chain) Kind() Kind     { return KindChain }
-func (c Chain) Key() Key       { return ChainKey{c.Family, c.Name()} }
-func (c Chain) Needs() []Key   { return []Key{TableKey{c.Family}} }
-func (c Chain) String() string { return fmt.Sprintf("chain %s poplin %s", c.Family, c.Name()) }
-
-// The chains of the skeleton that elements send packets to.
-const (
-	// ChainRefuse rejects a packet: a TCP reset, or ICMP port unreachable.
-	// Frontends without endpoints go there.
-	ChainRefuse = "refuse"
-	// ChainDiscard drops a packet. Frontends go there whose endpoints are all
-	// on other nodes, while a traffic policy wants one of this node.
-	ChainDiscard = "discard"
-	// ChainExternal asks where the client is: one from outside goes where
-	// outside-services says, pods and this host where inside-services says.
-	ChainExternal = "external"
-	// ChainNodePortExternal is the same for node ports.
-	ChainNodePortExternal = "node-port-external"
-	// ChainRestricted lets clients through to ChainExternal that
-	// source-ranges has for their frontend, and drops others.
-	ChainRestricted = "restricted"
-	// ChainNodePortRestricted is the same for node ports.
-	ChainNodePortRestricted = "node-port-restricted"
-	// ChainMasqueradeAll gives a connection this node's address.
-	ChainMasqueradeAll = "masquerade-all"
-	// ChainMasqueradeInside does so only for pods and this host: a client
-	// from outside goes to endpoints of this node, and keeps its address.
-	ChainMasqueradeInside = "masquerade-inside"
-)
-
 // SetName names a set or map of the skeleton.
 type SetName string
 
@@ -167,6 +103,22 @@ const (
 	SetSourceRanges SetName = "source-ranges"
 	// SetNodePortSourceRanges (intervals): l4proto . dport . saddr, likewise.
 	SetNodePortSourceRanges SetName = "node-port-source-ranges"
+	// SetSticky: daddr . l4proto . dport . slot → verdict, the chain that makes
+	// a client stick to the slot's endpoint.
+	SetSticky SetName = "sticky"
+	// SetNodePortSticky: l4proto . dport . slot → verdict, likewise.
+	SetNodePortSticky SetName = "node-port-sticky"
+	// SetAffinity: daddr . l4proto . dport . saddr . id of the endpoint that a
+	// client sticks to. Packets fill it; it has no elements in a plan.
+	SetAffinity SetName = "affinity"
+	// SetNodePortAffinity: l4proto . dport . saddr . id, likewise.
+	SetNodePortAffinity SetName = "node-port-affinity"
+	// SetPortRanges (intervals): daddr . l4proto . first and last dport →
+	// verdict, for frontends that are a range of ports.
+	SetPortRanges SetName = "port-ranges"
+	// SetRangeEndpoints: daddr . l4proto . slot → addr; the port is kept, and
+	// Target has none.
+	SetRangeEndpoints SetName = "range-endpoints"
 	// SetNodePortAddresses (intervals): local addresses on which node ports answer.
 	SetNodePortAddresses SetName = "node-port-addresses"
 	// SetClusterAddresses: the cluster IPs; they answer ping.
@@ -207,6 +159,7 @@ type Element struct {
 	Prefix   netip.Prefix // key, in interval sets
 	Protocol Protocol     // key
 	Port     uint16       // key
+	LastPort uint16       // key, in sets of port ranges: Port is the first
 	Slot     uint32       // key
 	// Target is the endpoint that a slot stands for (value).
 	Target netip.AddrPort
@@ -222,13 +175,14 @@ type ElementKey struct {
 	Prefix   netip.Prefix
 	Protocol Protocol
 	Port     uint16
+	LastPort uint16
 	Slot     uint32
 }
 
 func (e Element) Kind() Kind { return KindElement }
 
 func (e Element) Key() Key {
-	return ElementKey{e.Family, e.Set, e.Address, e.Prefix, e.Protocol, e.Port, e.Slot}
+	return ElementKey{e.Family, e.Set, e.Address, e.Prefix, e.Protocol, e.Port, e.LastPort, e.Slot}
 }
 
 // Needs names the table. The chain that a frontend goes to is in the same
@@ -243,11 +197,15 @@ func (e Element) String() string {
 	if e.Protocol != 0 {
 		key = append(key, e.Protocol.String())
 	}
-	if e.Port != 0 {
+	switch {
+	case e.LastPort != 0:
+		key = append(key, fmt.Sprintf("%d-%d", e.Port, e.LastPort))
+	case e.Port != 0:
 		key = append(key, fmt.Sprint(e.Port))
 	}
 	switch {
-	case e.Set == SetEndpoints || e.Set == SetNodePortEndpoints:
+	case e.Set == SetEndpoints || e.Set == SetNodePortEndpoints || e.Set == SetSticky || e.Set == SetNodePortSticky ||
+		e.Set == SetRangeEndpoints:
 		key = append(key, fmt.Sprint(e.Slot))
 	case e.Set == SetHairpin:
 		key = append(key, e.Address.String())
@@ -257,6 +215,8 @@ func (e Element) String() string {
 	}
 	text := fmt.Sprintf("element %s poplin %s { %s", e.Family, e.Set, strings.Join(key, " . "))
 	switch {
+	case e.Set == SetRangeEndpoints:
+		text += fmt.Sprintf(" : %s", e.Target.Addr())
 	case e.Target.IsValid():
 		text += fmt.Sprintf(" : %s . %d", e.Target.Addr(), e.Target.Port())
 	case e.Chain != "":

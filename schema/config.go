@@ -200,6 +200,8 @@ type Pod struct {
 	StaticIPs []netip.Addr
 	// Subnet is the annotation poplin/subnet: the Subnet to take an address from.
 	Subnet string
+	// Weight is the annotation poplin/weight, 1 where there is none.
+	Weight int
 }
 
 // ContainerPort is a port that a pod says it listens on.
@@ -254,7 +256,18 @@ type Service struct {
 	Families                 []Family
 	Selector                 map[string]string // empty: endpoints come from slices
 	Ports                    []ServicePort
+	PortRanges               []ServicePortRange // the annotation poplin/port-range
 	PublishNotReadyAddresses bool
+	// Affinity is how long a client stays with its endpoint after its last
+	// connection; 0: not at all. Whole seconds.
+	Affinity time.Duration
+	// ConsistentHash is poplin/load-balancing consistent-hash: a client's
+	// address decides, the same way on every node.
+	ConsistentHash bool
+	// TrafficDistribution is "" where all endpoints are alike.
+	TrafficDistribution TrafficDistribution
+	// ExternalName is the name that type ExternalName stands for.
+	ExternalName string
 	// InternalLocal is internalTrafficPolicy Local: the cluster IPs lead to
 	// endpoints of the client's node only.
 	InternalLocal bool
@@ -309,7 +322,21 @@ const (
 	ClusterIP    ServiceType = "ClusterIP"
 	NodePort     ServiceType = "NodePort"
 	LoadBalancer ServiceType = "LoadBalancer"
+	ExternalName ServiceType = "ExternalName" // a name in DNS and nothing else
 )
+
+// TrafficDistribution says which endpoints are preferred where the traffic
+// policy is Cluster.
+type TrafficDistribution string
+
+// The distributions; PreferClose is read as PreferSameZone.
+const (
+	PreferSameNode TrafficDistribution = "PreferSameNode"
+	PreferSameZone TrafficDistribution = "PreferSameZone"
+)
+
+// ZoneLabel is a Node's label that says its zone.
+const ZoneLabel = "topology.kubernetes.io/zone"
 
 // LoadBalancerClass is the class of load balancers that poplin makes; so is
 // none at all.
@@ -327,6 +354,13 @@ type ServicePort struct {
 	Place    Place
 }
 
+// ServicePortRange is a range of ports of a Service. Its endpoints get
+// connections on the port that the client names.
+type ServicePortRange struct {
+	PortRange
+	Protocol Protocol
+}
+
 // PortRef names a port by number or by name.
 type PortRef struct {
 	Number uint16 // 0: by name
@@ -338,6 +372,7 @@ type EndpointSlice struct {
 	Meta
 	Service   string // name of the Service, in the same namespace
 	Family    Family
+	Weight    int // of each endpoint: the annotation poplin/weight, 1 where there is none
 	Ports     []SlicePort
 	Endpoints []SliceEndpoint
 }

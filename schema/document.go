@@ -179,12 +179,22 @@ type serviceSpec struct {
 	PublishNotReadyAddresses bool              `json:"publishNotReadyAddresses"`
 	InternalTrafficPolicy    string            `json:"internalTrafficPolicy"`
 	ExternalTrafficPolicy    string            `json:"externalTrafficPolicy"`
+	SessionAffinity          string            `json:"sessionAffinity"`
+	AffinityConfig           *affinityConfig   `json:"sessionAffinityConfig"`
+	TrafficDistribution      string            `json:"trafficDistribution"`
+	ExternalName             string            `json:"externalName"`
 	HealthCheckNodePort      int               `json:"healthCheckNodePort"`
 	ExternalIPs              []string          `json:"externalIPs"`
 	LoadBalancerIP           string            `json:"loadBalancerIP"`
 	LoadBalancerSourceRanges []string          `json:"loadBalancerSourceRanges"`
 	LoadBalancerClass        string            `json:"loadBalancerClass"`
 	AllocateNodePorts        *bool             `json:"allocateLoadBalancerNodePorts"`
+}
+
+type affinityConfig struct {
+	ClientIP struct {
+		TimeoutSeconds int `json:"timeoutSeconds"`
+	} `json:"clientIP"`
 }
 
 type servicePortSpec struct {

@@ -36,33 +36,35 @@ func formats() map[string]format {
 	name := ok("a DNS name (labels of a-z, 0-9 and - inside, with dots between, at most 253 characters)", isDNSName)
 	port := ok("a port name (a-z, 0-9, single - inside, at least one letter, at most 15 characters) or a number without quotes", isPortName)
 	return map[string]format{
-		"dns-label":          label,
-		"optional-dns-label": optional(label),
-		"dns-name":           name,
-		"optional-node-name": optional(name),
-		"port-name":          port,
-		"optional-port-name": optional(port),
-		"label-key":          ok("a label key (an optional DNS name and /, then at most 63 characters of A-Z, a-z, 0-9 and - _ . inside)", isLabelKey),
-		"label-value":        ok("a label value (at most 63 characters of A-Z, a-z, 0-9 and - _ . inside)", isLabelValue),
-		"cidr":               ok("a range such as 10.244.0.0/16, without host bits", isCIDR),
-		"ip":                 ok("an IP address", isIP),
-		"optional-ip":        ok("an IP address", func(s string) bool { return s == "" || isIP(s) }),
-		"ip-list":            ok("one or two IP addresses with a comma between, one of each family", func(s string) bool { _, ok := parseIPList(s); return ok }),
-		"ip-port":            ok("an IP address, with or without a port (192.0.2.1:8286, [2001:db8::1]:8286)", func(s string) bool { _, ok := parseIPPort(s); return ok }),
-		"ip-range":           ok("an IP address, a range of them (10.0.0.5-10.0.0.9) or a CIDR", func(s string) bool { _, ok := parseAddrRange(s); return ok }),
-		"cluster-ip":         ok("an IP address, None or empty", func(s string) bool { return s == "" || s == "None" || isIP(s) }),
-		"duration-positive":  ok("a time span such as 72h or 90m, above zero", func(s string) bool { d, err := time.ParseDuration(s); return err == nil && d > 0 }),
-		"port-range":         ok("two ports with - between, the first not above the second (30000-32767)", func(s string) bool { _, ok := parsePortRange(s); return ok }),
-		"node-port-address":  ok("primary, all or a CIDR without host bits", func(s string) bool { return s == "primary" || s == "all" || isCIDR(s) }),
-		"interface-name":     ok("a network interface's name (1 to 15 characters, without space, / : or %)", func(s string) bool { return linkName.MatchString(s) && s != "." && s != ".." }),
-		"kind":               ok("*, a kind or Kind.group", kindName.MatchString),
-		"count":              ok("a whole number in quotes", wholeNumber.MatchString),
-		"count-or-percent":   ok("a whole number, or a share such as 50%", percentRange.MatchString),
-		"net-sysctl":         ok("the name of a setting below net; others belong to the whole host", netSysctl.MatchString),
-		"probe-host":         ok("an IP address; a name is not looked up (the header Host goes into httpHeaders)", isProbeHost),
-		"url-path":           ok("a path such as /healthz?full=1, without spaces", isURLPath),
-		"header-name":        ok("the name of an HTTP header (A-Z, a-z, 0-9 and -)", headerName.MatchString),
-		"one-line":           ok("one line", func(s string) bool { return !strings.ContainsAny(s, "\n\r\x00") }),
+		"dns-label":           label,
+		"optional-dns-label":  optional(label),
+		"dns-name":            name,
+		"optional-node-name":  optional(name),
+		"port-name":           port,
+		"optional-port-name":  optional(port),
+		"label-key":           ok("a label key (an optional DNS name and /, then at most 63 characters of A-Z, a-z, 0-9 and - _ . inside)", isLabelKey),
+		"label-value":         ok("a label value (at most 63 characters of A-Z, a-z, 0-9 and - _ . inside)", isLabelValue),
+		"cidr":                ok("a range such as 10.244.0.0/16, without host bits", isCIDR),
+		"ip":                  ok("an IP address", isIP),
+		"optional-ip":         ok("an IP address", func(s string) bool { return s == "" || isIP(s) }),
+		"ip-list":             ok("one or two IP addresses with a comma between, one of each family", func(s string) bool { _, ok := parseIPList(s); return ok }),
+		"ip-port":             ok("an IP address, with or without a port (192.0.2.1:8286, [2001:db8::1]:8286)", func(s string) bool { _, ok := parseIPPort(s); return ok }),
+		"ip-range":            ok("an IP address, a range of them (10.0.0.5-10.0.0.9) or a CIDR", func(s string) bool { _, ok := parseAddrRange(s); return ok }),
+		"cluster-ip":          ok("an IP address, None or empty", func(s string) bool { return s == "" || s == "None" || isIP(s) }),
+		"duration-positive":   ok("a time span such as 72h or 90m, above zero", func(s string) bool { d, err := time.ParseDuration(s); return err == nil && d > 0 }),
+		"port-range":          ok("two ports with - between, the first not above the second (30000-32767)", func(s string) bool { _, ok := parsePortRange(s); return ok }),
+		"node-port-address":   ok("primary, all or a CIDR without host bits", func(s string) bool { return s == "primary" || s == "all" || isCIDR(s) }),
+		"interface-name":      ok("a network interface's name (1 to 15 characters, without space, / : or %)", func(s string) bool { return linkName.MatchString(s) && s != "." && s != ".." }),
+		"kind":                ok("*, a kind or Kind.group", kindName.MatchString),
+		"count":               ok("a whole number in quotes", wholeNumber.MatchString),
+		"count-or-percent":    ok("a whole number, or a share such as 50%", percentRange.MatchString),
+		"net-sysctl":          ok("the name of a setting below net; others belong to the whole host", netSysctl.MatchString),
+		"probe-host":          ok("an IP address; a name is not looked up (the header Host goes into httpHeaders)", isProbeHost),
+		"url-path":            ok("a path such as /healthz?full=1, without spaces", isURLPath),
+		"header-name":         ok("the name of an HTTP header (A-Z, a-z, 0-9 and -)", headerName.MatchString),
+		"one-line":            ok("one line", func(s string) bool { return !strings.ContainsAny(s, "\n\r\x00") }),
+		"service-port-ranges": ok("ranges of ports with commas between, each with /TCP, /UDP, /SCTP or nothing (10000-10999/UDP, 5000-5009)", func(s string) bool { _, ok := parseServiceRanges(s); return ok }),
+		"weight":              ok("a whole number from 1 to 100 in quotes", func(s string) bool { return wholeNumber.MatchString(s) && atoi(s) >= 1 && atoi(s) <= 100 }),
 	}
 }
 
@@ -162,4 +164,19 @@ func lastAddr(p netip.Prefix) netip.Addr {
 	}
 	a, _ := netip.AddrFromSlice(b)
 	return a
+}
+
+// parseServiceRanges reads the annotation poplin/port-range.
+func parseServiceRanges(s string) ([]ServicePortRange, bool) {
+	var out []ServicePortRange
+	for part := range strings.SplitSeq(s, ",") {
+		ports, protocol, written := strings.Cut(strings.TrimSpace(part), "/")
+		r := ServicePortRange{Protocol: protocolOf(protocol)}
+		var ok bool
+		if r.PortRange, ok = parsePortRange(ports); !ok || written && r.Protocol.String() != protocol {
+			return nil, false
+		}
+		out = append(out, r)
+	}
+	return out, true
 }

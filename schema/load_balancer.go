@@ -41,7 +41,7 @@ func (c *conversion) external(d *serviceDocument, out *serviceDraft) {
 	if v.Headless && len(v.ExternalIPs) > 0 {
 		c.refuse("/spec/externalIPs", "a headless service has no addresses")
 	}
-	if v.ExternalLocal && v.Type == ClusterIP && len(v.ExternalIPs) == 0 {
+	if v.ExternalLocal && (v.Type == ClusterIP || v.Type == ExternalName) && len(v.ExternalIPs) == 0 {
 		c.refuse("/spec/externalTrafficPolicy", "a service of type %s without external IPs has no clients outside", v.Type)
 	}
 	if v.HealthCheckNodePort != 0 && (v.Type != LoadBalancer || !v.ExternalLocal) {

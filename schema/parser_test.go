@@ -110,7 +110,7 @@ subsets: [{addresses: [{ip: 192.0.2.80, nodeName: node-1}], notReadyAddresses: [
 			Name: schema.Name{Namespace: "shop", Name: "web-1"}, Labels: map[string]string{"app": "web"},
 			Annotations: map[string]string{"poplin/ip": "10.244.1.20"}, Place: place(11, 1),
 		},
-		NodeName: "node-1", Hostname: "one", Subdomain: "web", StaticIPs: []netip.Addr{addr("10.244.1.20")},
+		NodeName: "node-1", Hostname: "one", Subdomain: "web", StaticIPs: []netip.Addr{addr("10.244.1.20")}, Weight: 1,
 		Sysctls: map[string]string{"net/core/somaxconn": "1024", "net/ipv4/conf/eth0.1/rp_filter": "0", "net/ipv4/conf/eth0.1/log_martians": "1"},
 		Ports:   []schema.ContainerPort{{Name: "http", Port: 8080, Protocol: schema.TCP}, {Name: "dns", Port: 53, Protocol: schema.UDP}},
 	}, pod)
@@ -126,7 +126,7 @@ subsets: [{addresses: [{ip: 192.0.2.80, nodeName: node-1}], notReadyAddresses: [
 	same(t, true, printer.Headless && len(printer.ClusterIPs) == 0)
 	same(t, &schema.EndpointSlice{
 		Meta:    schema.Meta{Name: schema.Name{Namespace: "default", Name: "printer:0:IPv4"}, Place: place(40, 1)},
-		Service: "printer", Family: schema.IPv4, Ports: []schema.SlicePort{{Protocol: schema.TCP, Port: 9100}},
+		Service: "printer", Family: schema.IPv4, Weight: 1, Ports: []schema.SlicePort{{Protocol: schema.TCP, Port: 9100}},
 		Endpoints: []schema.SliceEndpoint{
 			{Address: addr("192.0.2.80"), Ready: true, Serving: true, NodeName: "node-1", Place: place(43, 24)},
 			{Address: addr("192.0.2.81"), Hostname: "b", Place: place(43, 81)},

@@ -16,6 +16,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 		Hostname:    s.Hostname,
 		Subdomain:   s.Subdomain,
 		Subnet:      c.meta.Annotations["poplin/subnet"],
+		Weight:      c.weight(),
 	}
 	if text := c.meta.Annotations["poplin/ip"]; text != "" {
 		out.StaticIPs, _ = parseIPList(text)
@@ -38,6 +39,9 @@ func (c *conversion) pod(d *podDocument) *Pod {
 	}
 	return out
 }
+
+// weight reads the annotation poplin/weight.
+func (c *conversion) weight() int { return orDefault(atoi(c.meta.Annotations["poplin/weight"]), 1) }
 
 func (c *conversion) containers(containers []containerSpec, out *Pod) {
 	type protocolPort struct {

@@ -71,6 +71,10 @@ func (t *tree) externalRules() {
 				t.clash("load balancer address "+a.String(), first, use)
 				continue
 			}
+			if taken && first.unit != u && len(first.unit.settled.service.service.PortRanges)+len(r.service.PortRanges) > 0 {
+				t.clash("load balancer address "+a.String()+", which has a range of ports,", first, use)
+				continue
+			}
 			addresses[a] = use
 			t.externalPorts(frontends, a, use)
 		}

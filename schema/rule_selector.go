@@ -60,7 +60,7 @@ func (t *tree) selectorRules() {
 	misses := &nearMisses{labels: labels}
 	for _, u := range t.services {
 		service := u.settled.service.service
-		if len(service.Selector) == 0 {
+		if len(service.Selector) == 0 || service.Type == ExternalName {
 			continue
 		}
 		if u.selection == nil || labels.dirty[u.selection.label] {

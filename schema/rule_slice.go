@@ -56,7 +56,8 @@ func (t *tree) sliceRules() {
 		}
 	}
 	for _, u := range t.services {
-		if len(u.settled.service.service.Selector) == 0 && !used[u.meta.Name] {
+		service := u.settled.service.service
+		if len(service.Selector) == 0 && service.Type != ExternalName && !used[u.meta.Name] {
 			t.warn(u, "/metadata/name", "the service has no selector, and no EndpointSlice names it: nothing answers")
 		}
 	}

@@ -3,6 +3,7 @@ package schema
 import (
 	"net/netip"
 	"slices"
+	"time"
 )
 
 // serviceDraft is a Service as far as its document says; the Cluster decides
@@ -27,6 +28,9 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 			Meta:                     c.meta,
 			Type:                     ServiceType(orDefault(s.Type, string(ClusterIP))),
 			Selector:                 s.Selector,
+			TrafficDistribution:      TrafficDistribution(s.TrafficDistribution),
+			ExternalName:             s.ExternalName,
+			ConsistentHash:           c.meta.Annotations["poplin/load-balancing"] == "consistent-hash",
 			PublishNotReadyAddresses: s.PublishNotReadyAddresses,
 			InternalLocal:            s.InternalTrafficPolicy == policyLocal,
 			ExternalLocal:            s.ExternalTrafficPolicy == policyLocal,
@@ -42,10 +46,36 @@ func (c *conversion) draft(d *serviceDocument) *serviceDraft {
 	if len(out.families) == 2 && out.families[0] == out.families[1] {
 		c.refuse("/spec/ipFamilies/1", "%s is named twice", out.families[0])
 	}
+	if s.TrafficDistribution == "PreferClose" {
+		out.service.TrafficDistribution = PreferSameZone
+	}
 	c.clusterIPs(s, out)
+	c.externalName(s, out)
 	c.servicePorts(s, out)
+	c.portRanges(out)
 	c.external(d, out)
+	c.affinity(s, out)
+	c.portRangeLimits(out)
 	return out
+}
+
+// defaultAffinity is Kubernetes', in seconds: three hours.
+const defaultAffinity = 10800
+
+func (c *conversion) affinity(s *serviceSpec, out *serviceDraft) {
+	switch {
+	case s.SessionAffinity == "ClientIP":
+		timeout := defaultAffinity
+		if s.AffinityConfig != nil {
+			timeout = orDefault(s.AffinityConfig.ClientIP.TimeoutSeconds, defaultAffinity)
+		}
+		if out.service.ConsistentHash {
+			c.refuse("/spec/sessionAffinity", "with poplin/load-balancing: consistent-hash a client has its endpoint anyway; take one of them out")
+		}
+		out.service.Affinity = time.Duration(timeout) * time.Second
+	case s.AffinityConfig != nil:
+		c.refuse("/spec/sessionAffinityConfig", "only sessionAffinity: ClientIP has a configuration")
+	}
 }
 
 // clusterIPs reads clusterIP and clusterIPs, which say the same thing in the
@@ -85,8 +115,31 @@ func (c *conversion) clusterIPs(s *serviceSpec, out *serviceDraft) {
 	if out.policy == "SingleStack" && (len(out.explicit) > 1 || len(out.families) > 1) {
 		c.refuse("/spec/ipFamilyPolicy", "SingleStack with two families; write PreferDualStack or RequireDualStack")
 	}
-	if out.service.Headless && out.service.Type != ClusterIP {
+	if out.service.Headless && out.service.Type != ClusterIP && out.service.Type != ExternalName {
 		c.refuse("/spec/clusterIP", "a service of type %s cannot be headless", out.service.Type)
+	}
+}
+
+// externalName checks that a name has no addresses.
+func (c *conversion) externalName(s *serviceSpec, out *serviceDraft) {
+	if out.service.Type != ExternalName {
+		if s.ExternalName != "" {
+			c.refuse("/spec/externalName", "a service of type %s stands for no name; write type: ExternalName", out.service.Type)
+		}
+		return
+	}
+	if s.ExternalName == "" {
+		c.refuse("/spec", "a service of type ExternalName needs an externalName")
+	}
+	if len(out.explicit) > 0 {
+		at := pointer("/spec/clusterIPs")
+		if out.single {
+			at = "/spec/clusterIP"
+		}
+		c.refuse(at, "a service of type ExternalName has no address")
+	}
+	if len(s.ExternalIPs) > 0 {
+		c.refuse("/spec/externalIPs", "a service of type ExternalName has no address")
 	}
 }
 
@@ -96,7 +149,7 @@ func (c *conversion) servicePorts(s *serviceSpec, out *serviceDraft) {
 		port     uint16
 	}
 	at := pointer("/spec/ports")
-	if len(s.Ports) == 0 && !out.service.Headless {
+	if len(s.Ports) == 0 && !out.service.Headless && out.service.Type != ExternalName && c.meta.Annotations[portRangeAnnotation] == "" {
 		c.refuse("/spec", "a service that is not headless has at least one port")
 	}
 	names, ports, nodePorts := map[string]bool{}, map[protocolPort]bool{}, map[protocolPort]bool{}
@@ -118,7 +171,7 @@ func (c *conversion) servicePorts(s *serviceSpec, out *serviceDraft) {
 		if port.NodePort != 0 && nodePorts[node] {
 			c.refuse(here.field("nodePort"), "node port %d/%s is there twice", port.NodePort, port.Protocol)
 		}
-		if port.NodePort != 0 && out.service.Type == ClusterIP {
+		if port.NodePort != 0 && (out.service.Type == ClusterIP || out.service.Type == ExternalName) {
 			c.refuse(here.field("nodePort"), "a service of type %s has no node ports; write type: NodePort", out.service.Type)
 		}
 		names[port.Name], ports[front], nodePorts[node] = true, true, true
@@ -167,7 +220,7 @@ func (d *serviceDraft) resolve(cluster *Cluster) *resolvedService {
 	service.Ports = slices.Clone(d.service.Ports)
 	r := &resolvedService{service: &service}
 	service.Families = d.resolveFamilies(cluster, r)
-	if !service.Headless {
+	if !service.Headless && service.Type != ExternalName {
 		d.resolveAddresses(cluster, r)
 	}
 	r.automaticPorts = make([]bool, len(service.Ports))

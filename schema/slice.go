@@ -14,6 +14,7 @@ func (c *conversion) slice(d *sliceDocument) *EndpointSlice {
 		Meta:    c.meta,
 		Service: c.meta.Labels[serviceNameLabel],
 		Family:  familyNamed(d.AddressType),
+		Weight:  c.weight(),
 		Ports:   c.slicePorts("/ports", d.Ports),
 	}
 	if out.Service == "" {
@@ -95,7 +96,7 @@ func (c *conversion) endpoints(d *endpointsDocument) []*EndpointSlice {
 		list = append(list, c.endpointAddresses(at.field("addresses"), n.get("addresses"), s.Addresses, true)...)
 		list = append(list, c.endpointAddresses(at.field("notReadyAddresses"), n.get("notReadyAddresses"), s.NotReadyAddresses, false)...)
 		for _, family := range []Family{IPv4, IPv6} {
-			slice := &EndpointSlice{Meta: c.meta, Service: c.meta.Name.Name, Family: family, Ports: ports}
+			slice := &EndpointSlice{Meta: c.meta, Service: c.meta.Name.Name, Family: family, Weight: 1, Ports: ports}
 			slice.Name.Name = fmt.Sprintf("%s:%d:%s", c.meta.Name.Name, i, family)
 			for _, e := range list {
 				if FamilyOf(e.Address) == family {

@@ -35,6 +35,9 @@ func (b *builder) settings() *reconciler.Group {
 	if b.has(reconciler.IPv6) {
 		g.Objects = append(g.Objects, reconciler.Sysctl{Name: "net/ipv6/conf/all/forwarding", Value: "1"})
 	}
+	// So that no connection of the host's own takes a node port as its source.
+	ports := b.cluster.NodePortRange
+	g.Objects = append(g.Objects, reconciler.Sysctl{Name: "net/ipv4/ip_local_reserved_ports", Value: fmt.Sprintf("%d-%d", ports.First, ports.Last)})
 	for _, p := range b.cluster.ServiceCIDRs {
 		if source := b.source(reconciler.FamilyOf(p.Addr())); source.IsValid() {
 			g.Objects = append(g.Objects, reconciler.Route{Destination: p, Link: b.subnets[0].Bridge, Source: source})

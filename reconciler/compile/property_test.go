@@ -3,6 +3,7 @@ package compile
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -89,8 +90,10 @@ func TestStatesInRandomOrder(t *testing.T) {
 	})
 }
 
-// withoutSlots lists a state's objects with the number of each slot taken
-// out, sorted.
+var idOf = regexp.MustCompile(`(recall|sticky|stick)-[0-9]+-[0-9]+`)
+
+// withoutSlots lists a state's objects with the number of each slot and id
+// taken out, sorted.
 func withoutSlots(s reconciler.State) []string {
 	var out []string
 	for g, o := range s.Objects() {
@@ -98,10 +101,10 @@ func withoutSlots(s reconciler.State) []string {
 			e.Slot = 0
 			o = e
 		}
-		out = append(out, g.Name+" "+g.Origin.String()+": "+o.String())
+		out = append(out, g.Name+" "+g.Origin.String()+": "+idOf.ReplaceAllString(o.String(), "$1"))
 	}
 	slices.Sort(out)
-	return out
+	return slices.Compact(out)
 }
 
 const slotDocuments = `

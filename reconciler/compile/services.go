@@ -11,43 +11,6 @@ import (
 	"github.com/poplin-net/poplin/schema"
 )
 
-// FrontendKey identifies a list of slots in one table: of an address, or of a
-// node port where Address is the zero value.
-type FrontendKey struct {
-	Family   reconciler.Family
-	Address  netip.Addr
-	Protocol reconciler.Protocol
-	Port     uint16
-	Local    bool // those for clients from outside: endpoints of this node
-}
-
-// Slots are the endpoints of frontends in the order of their slots.
-type Slots map[FrontendKey][]netip.AddrPort
-
-// SlotsOf reads the slots out of a state.
-func SlotsOf(s reconciler.State) Slots {
-	out := Slots{}
-	for _, o := range s.Objects() {
-		e, ok := o.(reconciler.Element)
-		if !ok || e.Set != reconciler.SetEndpoints && e.Set != reconciler.SetNodePortEndpoints {
-			continue
-		}
-		key, slot := FrontendKey{e.Family, e.Address, e.Protocol, e.Port, false}, e.Slot
-		if slot >= reconciler.LocalSlots {
-			key.Local, slot = true, slot-reconciler.LocalSlots
-		}
-		list := out[key]
-		for int(slot) >= len(list) && slot < reconciler.LocalSlots {
-			list = append(list, netip.AddrPort{})
-		}
-		if slot < reconciler.LocalSlots { // else somebody else wrote it
-			list[slot] = e.Target
-		}
-		out[key] = list
-	}
-	return out
-}
-
 // compiledService is what became of a service, kept while its inputs are the
 // same.
 type compiledService struct {
@@ -56,6 +19,7 @@ type compiledService struct {
 	group     *reconciler.Group
 	slots     Slots
 	chains    []reconciler.Chain // that its frontends go to
+	hashed    hashedEndpoints
 }
 
 // compileServices makes one group per service that has frontends.
@@ -93,7 +57,7 @@ func sameService(c compiledService, s services.Service) bool {
 // service makes the elements of one service. before gives the slots that its
 // endpoints have had.
 func (b *builder) service(s services.Service, before Slots) compiledService {
-	out := compiledService{document: s.Document, frontends: s.Frontends, slots: Slots{}}
+	out := compiledService{document: s.Document, frontends: s.Frontends, slots: newSlots()}
 	out.group = &reconciler.Group{Name: "service " + s.Document.Meta.Name.String(), Origin: b.origin(s.Document.Place)}
 	seen := map[netip.Addr]bool{}
 	for _, f := range s.Frontends {
@@ -104,7 +68,11 @@ func (b *builder) service(s services.Service, before Slots) compiledService {
 		if !b.has(family) {
 			continue
 		}
-		out.frontend(family, f, before)
+		if f.LastPort != 0 {
+			out.portRange(family, f, before)
+		} else {
+			out.frontend(family, f, before)
+		}
 		if f.Kind == services.ClusterIP && !seen[f.Address] {
 			seen[f.Address] = true
 			out.add(reconciler.Element{Family: family, Set: reconciler.SetClusterAddresses, Address: f.Address})
@@ -118,21 +86,21 @@ func (c *compiledService) add(e reconciler.Element) { c.group.Objects = append(c
 // frontendSets are the sets that a kind of frontend has its elements in, and
 // the chains that ask for its clients.
 type frontendSets struct {
-	entry, outside, inside, endpoints, masquerade, sources reconciler.SetName
-	external, restricted                                   string
+	entry, outside, inside, endpoints, sticky, masquerade, sources reconciler.SetName
+	external, restricted                                           string
 }
 
 func setsOf(f services.Frontend) frontendSets {
 	if f.Kind == services.NodePort {
 		return frontendSets{
 			reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
-			reconciler.SetNodePortEndpoints, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.SetNodePortEndpoints, reconciler.SetNodePortSticky, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
 			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted,
 		}
 	}
 	return frontendSets{
 		reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
-		reconciler.SetEndpoints, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
 		reconciler.ChainExternal, reconciler.ChainRestricted,
 	}
 }
@@ -179,30 +147,109 @@ func (c *compiledService) frontend(family reconciler.Family, f services.Frontend
 	if f.Kind != services.ClusterIP {
 		element(sets.masquerade, masquerade)
 	}
-	c.endpoints(base, sets.endpoints, 0, c.slots[key])
-	c.endpoints(base, sets.endpoints, reconciler.LocalSlots, c.slots[local])
+	c.endpoints(base, sets, key, f)
+	c.endpoints(base, sets, local, f)
 }
 
-// endpoints adds the slots of a list, numbered from first.
-func (c *compiledService) endpoints(base reconciler.Element, set reconciler.SetName, first uint32, slots []netip.AddrPort) {
-	for i, target := range slots {
+// portRange adds the elements of a range of ports. The ranges of an address
+// and protocol share their endpoints.
+func (c *compiledService) portRange(family reconciler.Family, f services.Frontend, before Slots) {
+	key := FrontendKey{Family: family, Address: f.Address, Protocol: reconciler.Protocol(f.Protocol)}
+	base := reconciler.Element{Family: family, Address: key.Address, Protocol: key.Protocol}
+	_, shared := c.slots.Order[key]
+	entry := base
+	entry.Set, entry.Port, entry.LastPort = reconciler.SetPortRanges, f.Port, f.LastPort
+	entry.Chain = c.pick(key, f, f.Endpoints, before)
+	c.add(entry)
+	if shared {
+		return
+	}
+	for i, target := range c.slots.Order[key] {
 		e := base
-		e.Set, e.Slot, e.Target = set, first+uint32(i), target
+		e.Set, e.Slot, e.Target = reconciler.SetRangeEndpoints, uint32(i), target
 		c.add(e)
 	}
 }
 
-// pick gives endpoints their slots, and says which chain picks among them.
-func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints []netip.AddrPort, before Slots) string {
-	slots := services.Slots(before[key], endpoints)
+// endpoints adds the slots of a list. With affinity a slot leads to the chain
+// that makes a client stick to the endpoint, which has an id besides.
+func (c *compiledService) endpoints(base reconciler.Element, sets frontendSets, key FrontendKey, f services.Frontend) {
+	first, firstID := uint32(0), uint32(reconciler.FirstID)
+	if key.Local {
+		first, firstID = reconciler.LocalSlots, reconciler.FirstLocalID
+	}
+	ids := c.slots.IDs[key]
+	for i, target := range c.slots.Order[key] {
+		e := base
+		e.Set, e.Slot, e.Target = sets.endpoints, first+uint32(i), target
+		if f.Affinity > 0 {
+			e.Set, e.Target, e.Chain = sets.sticky, netip.AddrPort{}, c.stick(key, f, ids[target])
+		}
+		c.add(e)
+	}
+	for _, target := range slices.SortedFunc(maps.Keys(ids), netip.AddrPort.Compare) {
+		e := base
+		e.Set, e.Slot, e.Target = sets.endpoints, firstID+uint32(ids[target]), target
+		c.add(e)
+	}
+}
+
+// stick names the chain that makes clients stick to an endpoint.
+func (c *compiledService) stick(key FrontendKey, f services.Frontend, id int) string {
+	chain := reconciler.Chain{Family: key.Family, Method: reconciler.MethodStick, NodePort: f.Kind == services.NodePort,
+		Local: key.Local, Timeout: int(f.Affinity.Seconds()), ID: id}
+	c.chains = append(c.chains, chain)
+	return chain.Name()
+}
+
+// hashedEndpoints remembers the last slots: frontends share endpoints.
+type hashedEndpoints struct {
+	list  []services.Endpoint
+	slots []netip.AddrPort
+}
+
+func (h *hashedEndpoints) of(list []services.Endpoint, n int) []netip.AddrPort {
+	if len(h.slots) != n || !slices.Equal(h.list, list) {
+		h.list, h.slots = list, services.HashSlots(list, n)
+	}
+	return h.slots
+}
+
+// pick numbers endpoints, and says which chain picks among them.
+func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints []services.Endpoint, before Slots) string {
+	var slots []netip.AddrPort
+	switch {
+	case len(endpoints) == 0:
+	case f.HashSlots > 0:
+		slots = c.hashed.of(endpoints, f.HashSlots)
+	default:
+		slots = services.Slots(before.Order[key], services.Expand(endpoints))
+	}
 	if len(slots) == 0 {
 		if f.Elsewhere || key.Local {
 			return reconciler.ChainDiscard
 		}
 		return reconciler.ChainRefuse
 	}
-	c.slots[key] = slots
+	c.slots.Order[key] = slots
 	chain := reconciler.Chain{Family: key.Family, NodePort: f.Kind == services.NodePort, Local: key.Local, Slots: len(slots)}
+	switch {
+	case f.LastPort != 0:
+		chain.Method = reconciler.MethodRange
+	case f.HashSlots > 0:
+		chain.Method = reconciler.MethodHash
+	}
+	if f.Affinity > 0 {
+		ids := services.IDs(before.IDs[key], slots)
+		c.slots.IDs[key] = ids
+		chain.Method, chain.Timeout, chain.ID = reconciler.MethodSticky, int(f.Affinity.Seconds()), 1
+		for _, id := range ids {
+			for chain.ID <= id {
+				chain.ID *= 2 // so that the chain is seldom another one
+			}
+		}
+		c.chains = append(c.chains, chain.Recall())
+	}
 	c.chains = append(c.chains, chain)
 	return chain.Name()
 }
@@ -223,7 +270,8 @@ func (b *builder) chains(compiled []compiledService) []*reconciler.Group {
 }
 
 func compareChains(a, b reconciler.Chain) int {
-	return cmp.Or(cmp.Compare(a.Family, b.Family), PreferFirst(b.NodePort, a.NodePort), PreferFirst(b.Local, a.Local), cmp.Compare(a.Slots, b.Slots))
+	return cmp.Or(cmp.Compare(a.Family, b.Family), PreferFirst(b.NodePort, a.NodePort), PreferFirst(b.Local, a.Local),
+		cmp.Compare(a.Method, b.Method), cmp.Compare(a.Timeout, b.Timeout), cmp.Compare(a.Slots, b.Slots), cmp.Compare(a.ID, b.ID))
 }
 
 // PreferFirst orders what is preferred before what is not.

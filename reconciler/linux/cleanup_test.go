@@ -99,3 +99,43 @@ func TestSysctlsOfOthersAreKept(t *testing.T) {
 		t.Errorf("rp_filter=%s, want 1", got)
 	}
 }
+
+// The list of reserved ports is everybody's: ours are added to it, and only
+// what we added is taken out.
+func TestReservedPortsAreShared(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	const list = "net/ipv4/ip_local_reserved_ports"
+	want := func(text string) {
+		t.Helper()
+		if got := sysctl(t, list); got != text {
+			t.Errorf("the list is %s, not %s", got, text)
+		}
+	}
+	setSysctl(t, list, "8080,30100,32000-33000")
+	n := newNode(t)
+	ports := func(text string) reconciler.Sysctl { return reconciler.Sysctl{Name: list, Value: text} }
+	n.settle(t, ports("30000-32767"))
+	want("8080,30000-33000")
+	n.wantState(t, ports("30000-32767"))
+	// Others add theirs, and remove some of ours.
+	setSysctl(t, list, "8080,9090,30100-33000")
+	n.settle(t, ports("30000-32767"))
+	want("8080,9090,30000-33000")
+	n.settle(t, ports("30000-30200"))
+	want("8080,9090,30000-30200,32000-33000")
+	n = reopen(t, n.options)
+	n.settle(t, ports("30000-30200"))
+	n.settle(t)
+	want("8080,9090,30100,32000-33000")
+	n.settle(t, ports("40000-40000"))
+	want("8080,9090,30100,32000-33000,40000")
+	must(t, n.Cleanup(t.Context(), linux.CleanupOptions{RestoreSysctls: true}))
+	want("8080,9090,30100,32000-33000")
+	setSysctl(t, list, "\n")
+	n.settle(t, ports("30000-32767"))
+	want("30000-32767")
+	n.settle(t)
+	want("")
+}

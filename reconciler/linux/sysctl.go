@@ -51,6 +51,9 @@ func (t *Target) readSysctls(netns string) []reconciler.Object {
 	_ = t.inNetns(netns, func() error {
 		for _, r := range mine {
 			if value, err := readSysctl(r.Name); err == nil {
+				if r.Name == reservedPorts {
+					value = ownPorts(value, r.Value)
+				}
 				out = append(out, reconciler.Sysctl{Netns: netns, Link: r.Link, Name: r.Name, Value: value})
 			}
 		}
@@ -65,6 +68,9 @@ func (t *Target) setSysctl(s reconciler.Sysctl) error {
 		current, err := readSysctl(s.Name)
 		if err != nil {
 			return err
+		}
+		if s.Name == reservedPorts {
+			return t.setPorts(s, current)
 		}
 		record := sysctlRecord{Name: s.Name, Netns: s.Netns, Before: current, Already: current == s.Value}
 		old := t.sysctls.find(record.key())
@@ -164,6 +170,9 @@ func (t *Target) dropSysctl(key reconciler.SysctlKey, switches bool) error {
 // putBack writes the values before us, but not over what somebody else set
 // since.
 func putBack(r sysctlRecord) error {
+	if r.Name == reservedPorts {
+		return takePorts(r)
+	}
 	current, err := readSysctl(r.Name)
 	if err != nil || current != r.Value {
 		return err

@@ -18,13 +18,19 @@ func check(plan reconciler.Plan, there map[reconciler.Chain]bool) error {
 			made[c] = op.Verb != reconciler.Delete
 		}
 	}
+	has := func(c reconciler.Chain) bool {
+		will, planned := made[c]
+		return will || !planned && there[c]
+	}
 	for _, op := range plan {
 		err := checkObject(known, op.Object(), op.Verb)
 		if e, ok := op.After.(reconciler.Element); ok && err == nil && e.Chain != "" && !sendsTo(e.Chain) {
-			c, _ := pickChain(e.Family, e.Chain)
-			if will, planned := made[c]; !will && (planned || !there[c]) {
+			if c, _ := pickChain(e.Family, e.Chain); !has(c) {
 				err = fmt.Errorf("chain %s is missing", e.Chain)
 			}
+		}
+		if c, ok := op.After.(reconciler.Chain); ok && err == nil && c.Method == reconciler.MethodSticky && !has(c.Recall()) {
+			err = fmt.Errorf("chain %s is missing", c.Recall().Name())
 		}
 		if err != nil {
 			return &reconciler.OpError{Op: op, Err: err}
@@ -43,12 +49,12 @@ func checkObject(known map[reconciler.SetName]layout, o reconciler.Object, verb 
 			return fmt.Errorf("only version %d of the skeleton can be made", reconciler.SkeletonVersion)
 		}
 	case reconciler.Chain:
-		if o.Slots < 1 {
-			return errors.New("a pick chain has at least one slot")
+		if c, ok := pickChain(o.Family, o.Name()); !ok || c != o {
+			return errors.New("there is no such chain")
 		}
 	case reconciler.Element:
 		l, ok := known[o.Set]
-		if !ok {
+		if !ok || l.dynamic {
 			return fmt.Errorf("set %q is not known", o.Set)
 		}
 		if err := l.check(o); err != nil {

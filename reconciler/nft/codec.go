@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/poplin-net/poplin/reconciler"
 )
@@ -22,7 +23,7 @@ func encode(fields []field, e reconciler.Element) []byte {
 			b = append(b, e.Prefix.Addr().AsSlice()...)
 		case fieldProtocol:
 			b = append(b, byte(e.Protocol), 0, 0, 0)
-		case fieldPort:
+		case fieldPort, fieldPortRange:
 			b = append(binary.BigEndian.AppendUint16(b, e.Port), 0, 0)
 		case fieldSlot:
 			b = binary.NativeEndian.AppendUint32(b, e.Slot)
@@ -36,8 +37,12 @@ func encode(fields []field, e reconciler.Element) []byte {
 }
 
 // encodeEnd gives the second key of an element whose key ends with a range:
-// the one with the last address.
+// the one with the last address or port.
 func encodeEnd(fields []field, e reconciler.Element) []byte {
+	if fields[len(fields)-1] == fieldPortRange {
+		e.Port = e.LastPort
+		return encode(fields, e)
+	}
 	last := e.Prefix.Addr().AsSlice()
 	for i := e.Prefix.Bits(); i < 8*len(last); i++ {
 		last[i/8] |= 0x80 >> (i % 8)
@@ -48,7 +53,14 @@ func encodeEnd(fields []field, e reconciler.Element) []byte {
 
 // decodeEnd reads the range back that a key ends with, once the rest of the
 // element is decoded.
-func decodeEnd(b []byte, e *reconciler.Element) error {
+func decodeEnd(fields []field, b []byte, e *reconciler.Element) error {
+	if fields[len(fields)-1] == fieldPortRange {
+		if len(b) < 4 {
+			return errors.New("too short")
+		}
+		e.LastPort = binary.BigEndian.Uint16(b[len(b)-4:])
+		return nil
+	}
 	n := addressLength(e.Family)
 	if len(b) < n {
 		return errors.New("too short")
@@ -86,12 +98,13 @@ func decode(fields []field, b []byte, e *reconciler.Element) error {
 			e.Prefix = netip.PrefixFrom(first, first.BitLen())
 		case fieldProtocol:
 			e.Protocol = reconciler.Protocol(part[0])
-		case fieldPort:
+		case fieldPort, fieldPortRange:
 			e.Port = binary.BigEndian.Uint16(part)
 		case fieldSlot:
 			e.Slot = binary.NativeEndian.Uint32(part)
 		case fieldTargetAddress:
 			target, _ = netip.AddrFromSlice(part)
+			e.Target = netip.AddrPortFrom(target, 0)
 		case fieldTargetPort:
 			e.Target = netip.AddrPortFrom(target, binary.BigEndian.Uint16(part))
 		}
@@ -129,11 +142,19 @@ func (l layout) check(e reconciler.Element) error {
 			rest.Protocol = 0
 		case fieldPort:
 			rest.Port = 0
+		case fieldPortRange:
+			if e.LastPort < max(e.Port, 1) {
+				return fmt.Errorf("%d-%d is no range of ports", e.Port, e.LastPort)
+			}
+			rest.Port, rest.LastPort = 0, 0
 		case fieldSlot:
 			rest.Slot = 0
 		case fieldTargetAddress:
 			if err := checkAddress(e.Family, e.Target.Addr()); err != nil {
 				return err
+			}
+			if !slices.Contains(l.value, fieldTargetPort) && e.Target.Port() != 0 {
+				return errors.New("the endpoint has a port")
 			}
 			rest.Target = netip.AddrPort{}
 		case fieldChain:

@@ -51,8 +51,13 @@ func drawElement(t *rapid.T, f reconciler.Family, l layout) reconciler.Element {
 			e.Port = rapid.Uint16().Draw(t, "port")
 		case fieldSlot:
 			e.Slot = rapid.Uint32().Draw(t, "slot")
+		case fieldPortRange:
+			e.Port = rapid.Uint16().Draw(t, "port")
+			e.LastPort = rapid.Uint16Range(max(e.Port, 1), 65535).Draw(t, "last port")
 		case fieldTargetAddress:
-			e.Target = netip.AddrPortFrom(drawAddress(t, f), rapid.Uint16().Draw(t, "port"))
+			e.Target = netip.AddrPortFrom(drawAddress(t, f), 0)
+		case fieldTargetPort:
+			e.Target = netip.AddrPortFrom(e.Target.Addr(), rapid.Uint16().Draw(t, "port"))
 		case fieldChain:
 			e.Chain = rapid.SampledFrom([]string{"pick-1", "pick-1021", "node-port-pick-7", reconciler.ChainRefuse}).Draw(t, "chain")
 		}
@@ -62,6 +67,9 @@ func drawElement(t *rapid.T, f reconciler.Family, l layout) reconciler.Element {
 
 func TestCodecGivesBackEveryElementOfEverySet(t *testing.T) {
 	for _, l := range layouts() {
+		if l.dynamic {
+			continue // see TestSessionAffinity
+		}
 		t.Run(string(l.name), func(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) {
 				f := drawFamily(t)
@@ -88,7 +96,7 @@ func TestCodecGivesBackEveryElementOfEverySet(t *testing.T) {
 					t.Fatal(err)
 				}
 				if l.ranged() {
-					if err := decodeEnd(encodeEnd(l.key, e), &got); err != nil {
+					if err := decodeEnd(l.key, encodeEnd(l.key, e), &got); err != nil {
 						t.Fatal(err)
 					}
 				}

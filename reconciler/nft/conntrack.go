@@ -62,10 +62,15 @@ type connection struct {
 // purge deletes the connections that a plan left stale. A failure is logged:
 // the tables are right, and what was missed is tried again with the next plan.
 func (t *Target) purge(ctx context.Context, desired reconciler.State) {
+	if err := t.forgetClients(); err != nil {
+		t.log.Warn("clients still stick to endpoints that left", "error", err)
+	} else {
+		clear(t.touched.freed)
+	}
 	t.touched.settle(desired)
 	list := t.touched.frontends()
 	if len(list) == 0 {
-		t.touched = touched{}
+		t.touched = touched{freed: t.touched.freed}
 		return
 	}
 	n, err := t.purgeFrontends(ctx, list)
@@ -76,7 +81,7 @@ func (t *Target) purge(ctx context.Context, desired reconciler.State) {
 	if n > 0 {
 		t.log.Info("deleted stale connections", "count", n, "frontends", len(list))
 	}
-	t.touched = touched{}
+	t.touched = touched{freed: t.touched.freed}
 }
 
 func (t *Target) purgeFrontends(ctx context.Context, list []frontend) (n int, err error) {
@@ -140,7 +145,10 @@ func dumps(list []frontend) []dump {
 // An IPv6 address is left out: up to Linux 6.18 at least the comparison is the
 // wrong way round, and the kernel gives all connections but those wanted.
 func filter(f frontend) []netlink.Attribute {
-	flags := uint32(filterProtocol | filterPort)
+	flags := uint32(filterProtocol)
+	if f.port != 0 {
+		flags |= filterPort
+	}
 	proto := nest(ctaTupleProto,
 		netlink.Attribute{Type: ctaProtoNumber, Data: []byte{byte(f.protocol)}},
 		netlink.Attribute{Type: ctaProtoTarget, Data: binary.BigEndian.AppendUint16(nil, f.port)})

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/poplin-net/poplin/reconciler"
 )
@@ -32,10 +33,18 @@ func web() reconciler.State {
 			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod})
 	}
 	v4, v6 := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")
-	for _, a := range []netip.Addr{v4, v6} {
+	for i, a := range []netip.Addr{v4, v6} {
+		f := reconciler.FamilyOf(a)
+		ranges := reconciler.Chain{Family: f, Method: reconciler.MethodRange, Slots: 1}
+		h.Objects = append(h.Objects, ranges,
+			reconciler.Element{Family: f, Set: reconciler.SetPortRanges, Address: a, Protocol: reconciler.UDP, Port: 10000, LastPort: 10999, Chain: ranges.Name()},
+			reconciler.Element{Family: f, Set: reconciler.SetPortRanges, Address: a, Protocol: reconciler.UDP, Port: 11000, LastPort: 11000, Chain: ranges.Name()},
+			reconciler.Element{Family: f, Set: reconciler.SetRangeEndpoints, Address: a, Protocol: reconciler.UDP, Target: netip.AddrPortFrom([]netip.AddrPort{two[0], two6[0]}[i].Addr(), 0)})
 		h.Objects = append(h.Objects, reconciler.Element{Family: reconciler.FamilyOf(a), Set: reconciler.SetLoadBalancerAddresses, Address: a})
 	}
 	return state(h,
+		service{name: "sticky", address: v4, protocol: reconciler.TCP, port: 82, targets: two, affinity: 3 * time.Hour},
+		service{name: "node-sticky", address: v6, nodePort: true, protocol: reconciler.UDP, port: 30082, targets: two6, outsideLocal: true, local: two6[:1], affinity: time.Minute},
 		service{name: "lb", address: v4, protocol: reconciler.TCP, port: 81, targets: two, external: true, outsideLocal: true, local: two[:1], sources: []string{"192.0.2.0/24", "203.0.113.9/32"}},
 		service{name: "lb6", address: v6, protocol: reconciler.TCP, port: 81, targets: two6, external: true, sources: []string{"2001:db8::/32", "2001:db9::1/128"}},
 		service{name: "node-lb", address: v4, nodePort: true, protocol: reconciler.TCP, port: 30081, targets: two, outsideLocal: true, sources: []string{"192.0.2.0/24"}},
@@ -64,6 +73,8 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"add frontend":         {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : goto pick-2 }'", "- element ip poplin services { 10.96.7.7"},
 		"delete source range":  {"nft delete element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 192.0.2.0/24 }'", "+ element ip poplin source-ranges { 10.96.0.1 . tcp . 81 . 192.0.2.0/24"},
 		"add source range":     {"nft add element ip6 poplin source-ranges '{ fd96::1 . tcp . 81 . fd00::/8 }'", "- element ip6 poplin source-ranges { fd96::1 . tcp . 81 . fd00::/8"},
+		"delete port range":    {"nft delete element ip poplin port-ranges '{ 10.96.0.1 . udp . 10000-10999 }'", "+ element ip poplin port-ranges { 10.96.0.1 . udp . 10000-10999"},
+		"add port range":       {"nft add element ip6 poplin port-ranges '{ fd96::1 . tcp . 5-6 : goto refuse }'", "- element ip6 poplin port-ranges { fd96::1 . tcp . 5-6"},
 		"odd source range":     {"nft add element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 10.0.0.1-10.0.0.9 }'", "damaged: set source-ranges: the range from 10.0.0.1 is no prefix"},
 		"add range":            {"nft add element ip poplin pod-ranges '{ 10.1.0.0/16 }'", "- element ip poplin pod-ranges { 10.1.0.0/16"},
 		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},
@@ -80,6 +91,9 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"add base chain":       {"nft add chain ip poplin pick-9 '{ type filter hook input priority 0; policy drop; }'", "damaged: chain pick-9 is not poplin's"},
 		"add pick chain":       {"nft add chain ip poplin pick-9", "damaged: chain pick-9 is not poplin's"},
 		"change policy":        {"nft add chain ip poplin output '{ policy drop; }'", "damaged: chain output is attached elsewhere"},
+		"flush recall chain":   {"nft flush chain ip poplin recall-10800-16", "+ chain ip poplin recall-10800-16"},
+		"flush sticky chain":   {"nft flush chain ip poplin sticky-10800-16-2", "+ chain ip poplin sticky-10800-16-2"},
+		"shorten recall chain": {handle + "nft delete rule ip poplin recall-10800-16 handle $(handle recall-10800-16 'offset 2147483650')", "+ chain ip poplin recall-10800-16"},
 		"add set":              {"nft add set ip poplin mine '{ type ipv4_addr; }'", "damaged: set mine is not poplin's"},
 		"make dormant":         {"nft add table ip poplin '{ flags dormant; }'", "damaged: the table has flags 0x1"},
 		"flush pick chain":     {"nft flush chain ip poplin pick-2", "+ chain ip poplin pick-2"},

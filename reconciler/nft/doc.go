@@ -20,6 +20,21 @@
 // chain restricted before that. Where a policy leaves no endpoint the packet is
 // dropped, not refused: there are endpoints elsewhere.
 //
+// A range of ports is one element of the map port-ranges; its endpoints have
+// addresses only, and connections keep their port.
+//
+// An endpoint with a higher weight has more slots. Where the client's address
+// decides, the chain takes its hash instead of drawing a slot.
+//
+// Clients that stick to endpoints are elements of the set affinity, which
+// packets fill: frontend, client and the endpoint's id, a number that it has
+// as long as it is there. A sticky chain first tries one id after another
+// (the chain recall), then draws a slot and goes to the chain that makes the
+// client stick to the slot's endpoint (stick). All work of a frontend with
+// affinity, and nothing of others, grows with its endpoints. When an endpoint
+// leaves, its clients are forgotten after the commit, before its id can be
+// another's; a table that is made anew forgets all.
+//
 // What is in a service range and no frontend is refused, so that a client fails
 // at once.
 //

@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -94,6 +95,13 @@ func random(modulus, offset int) value {
 	}}
 }
 
+// number is a constant in host byte order.
+func number(n uint32) value {
+	return value{1, func(r uint32) expr.Any {
+		return &expr.Immediate{Register: r, Data: binary.NativeEndian.AppendUint32(nil, n)}
+	}}
+}
+
 func protocol() value { return meta(expr.MetaKeyL4PROTO) }
 func port() value     { return payload(expr.PayloadBaseTransportHeader, 2, 2) }
 
@@ -163,11 +171,30 @@ func translated() rule {
 
 // translate sends the connection to what the map holds for the values.
 func translate(f reconciler.Family, set reconciler.SetName, values ...value) rule {
-	words := addressLength(f) / 4
+	return join(endpoint(set, 0, values...), destinationNAT(f, 0))
+}
+
+// endpoint looks the values up in a map and puts what it holds, an address and
+// a port, into the registers from a word on. It does not match if the map
+// holds nothing.
+func endpoint(set reconciler.SetName, word int, values ...value) rule {
 	return append(load(values...),
-		&expr.Lookup{SourceRegister: register(0), SetName: string(set), IsDestRegSet: true, DestRegister: register(0)},
-		&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(family(f)), RegAddrMin: register(0), RegAddrMax: register(0),
-			RegProtoMin: register(words), RegProtoMax: register(words), Specified: true})
+		&expr.Lookup{SourceRegister: register(0), SetName: string(set), IsDestRegSet: true, DestRegister: register(word)})
+}
+
+// destinationNAT sends the connection to the address and port that are in
+// the registers from a word on.
+func destinationNAT(f reconciler.Family, word int) rule {
+	port := word + addressLength(f)/4
+	return rule{&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(family(f)), RegAddrMin: register(word), RegAddrMax: register(word),
+		RegProtoMin: register(port), RegProtoMax: register(port), Specified: true}}
+}
+
+// refresh puts the values into a dynamic set, for a time from now on. Where
+// the set is full and does not have them, the rule ends there.
+func refresh(set reconciler.SetName, timeout time.Duration, values ...value) rule {
+	return append(load(values...),
+		&expr.Dynset{SrcRegKey: register(0), SetName: string(set), Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: timeout})
 }
 
 // masquerade gives the connection this host's address and a random port:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,6 +24,8 @@ type service struct {
 	// outsideLocal: clients from outside get the endpoints in local.
 	outsideLocal bool
 	local        []netip.AddrPort
+	affinity     time.Duration
+	hash         bool     // by the client's address
 	external     bool     // an address of clients outside
 	sources      []string // prefixes of clients that may use it; none: all
 	elsewhere    bool     // endpoints are on other nodes only: dropped, not refused
@@ -32,24 +35,39 @@ func (s service) family() reconciler.Family { return reconciler.FamilyOf(s.addre
 
 // pick is the chain that picks among endpoints.
 func (s service) pick(local bool, slots int) reconciler.Chain {
-	return reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Local: local, Slots: slots}
+	c := reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Local: local, Slots: slots}
+	if s.hash {
+		c.Method = reconciler.MethodHash
+	}
+	if s.affinity > 0 {
+		c.Method, c.Timeout, c.ID = reconciler.MethodSticky, int(s.affinity.Seconds()), 16
+	}
+	return c
+}
+
+// stick is the chain that makes clients stick to an endpoint, whose id is made
+// of its subnet and its number there.
+func (s service) stick(local bool, e netip.AddrPort) reconciler.Chain {
+	b := e.Addr().AsSlice()
+	id := int(b[len(b)-1]) + 4*int(b[len(b)/2-len(b)/16])
+	return reconciler.Chain{Family: s.family(), NodePort: s.nodePort, Local: local, Method: reconciler.MethodStick, Timeout: int(s.affinity.Seconds()), ID: id % 16}
 }
 
 // sets are the sets that a kind of service has its elements in, and the
 // chains that it goes to.
 type sets struct {
-	entry, outside, inside, endpoints, masquerade, sources reconciler.SetName
-	external, restricted                                   string
+	entry, outside, inside, endpoints, sticky, masquerade, sources reconciler.SetName
+	external, restricted                                           string
 }
 
 func (s service) sets() sets {
 	if s.nodePort {
 		return sets{reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
-			reconciler.SetNodePortEndpoints, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.SetNodePortEndpoints, reconciler.SetNodePortSticky, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
 			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted}
 	}
 	return sets{reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
-		reconciler.SetEndpoints, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
 		reconciler.ChainExternal, reconciler.ChainRestricted}
 }
 
@@ -104,7 +122,14 @@ func (s service) group() *reconciler.Group {
 	}
 	for first, list := range map[int][]netip.AddrPort{0: s.targets, reconciler.LocalSlots: s.local} {
 		for i, target := range list {
-			add(sets.endpoints, func(e *reconciler.Element) { e.Slot, e.Target = uint32(first+i), target })
+			if s.affinity == 0 {
+				add(sets.endpoints, func(e *reconciler.Element) { e.Slot, e.Target = uint32(first+i), target })
+				continue
+			}
+			stick := s.stick(first > 0, target)
+			_, id := firsts(stick)
+			add(sets.sticky, func(e *reconciler.Element) { e.Slot, e.Chain = uint32(first+i), stick.Name() })
+			add(sets.endpoints, func(e *reconciler.Element) { e.Slot, e.Target = uint32(id+stick.ID), target })
 		}
 	}
 	return g
@@ -115,10 +140,22 @@ func chains(services ...service) *reconciler.Group {
 	g := &reconciler.Group{Name: "chains"}
 	seen := map[reconciler.Chain]bool{}
 	for _, s := range services {
-		for _, c := range []reconciler.Chain{s.pick(false, len(s.targets)), s.pick(true, len(s.local))} {
-			if c.Slots > 0 && !seen[c] {
-				seen[c] = true
-				g.Objects = append(g.Objects, c)
+		for i, list := range [][]netip.AddrPort{s.targets, s.local} {
+			if len(list) == 0 {
+				continue
+			}
+			needed := []reconciler.Chain{s.pick(i == 1, len(list))}
+			if s.affinity > 0 {
+				needed = append(needed, needed[0].Recall())
+				for _, target := range list {
+					needed = append(needed, s.stick(i == 1, target))
+				}
+			}
+			for _, c := range needed {
+				if !seen[c] {
+					seen[c] = true
+					g.Objects = append(g.Objects, c)
+				}
 			}
 		}
 	}
@@ -165,6 +202,16 @@ func randomState(r *rand.Rand) reconciler.State {
 		}
 		if s.outsideLocal = r.IntN(3) == 0; s.outsideLocal {
 			s.local = s.targets[:r.IntN(len(s.targets)+1)]
+		}
+		if r.IntN(4) == 0 {
+			s.affinity = []time.Duration{3 * time.Hour, time.Second}[r.IntN(2)]
+			ids := map[int]bool{}
+			s.targets = slices.DeleteFunc(s.targets, func(e netip.AddrPort) bool {
+				id := s.stick(false, e).ID
+				defer func() { ids[id] = true }()
+				return ids[id]
+			})
+			s.local = s.local[:min(len(s.local), len(s.targets))]
 		}
 		if s.elsewhere = r.IntN(5) == 0; r.IntN(3) == 0 {
 			s.sources = [][]string{{"10.0.0.0/8", "192.0.2.7/32"}, {"0.0.0.0/0"}, {"fd24::/48", "ff00::/8"}, {"::/0"}}[r.IntN(2)+2*(s.address.BitLen()/128)]

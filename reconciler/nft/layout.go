@@ -23,6 +23,8 @@ const (
 	fieldTargetAddress                  // Element.Target's address
 	fieldTargetPort                     // Element.Target's port
 	fieldChain                          // Element.Chain, as the verdict goto
+	fieldPortRange                      // Element.Port to Element.LastPort
+	fieldClient                         // a client's address, in dynamic sets
 )
 
 // layout says what a set of the skeleton consists of.
@@ -30,7 +32,14 @@ type layout struct {
 	name  reconciler.SetName
 	key   []field
 	value []field // empty: a plain set
+	// dynamic sets are filled by packets, with elements that time out.
+	dynamic bool
 }
+
+// affinitySize is the number of clients that can stick to endpoints at a
+// time; beyond, connections are spread as without affinity. Elements take
+// about 100 bytes each, and only those that are there.
+const affinitySize = 1 << 18
 
 // layouts lists the sets in the order in which they are made.
 func layouts() []layout {
@@ -41,27 +50,33 @@ func layouts() []layout {
 		prefix   = []field{fieldPrefix}
 	)
 	return []layout{
-		{reconciler.SetServices, frontend, []field{fieldChain}},
-		{reconciler.SetEndpoints, append(frontend[:3:3], fieldSlot), target},
-		{reconciler.SetNodePorts, nodePort, []field{fieldChain}},
-		{reconciler.SetNodePortEndpoints, append(nodePort[:2:2], fieldSlot), target},
-		{reconciler.SetOutsideServices, frontend, []field{fieldChain}},
-		{reconciler.SetInsideServices, frontend, []field{fieldChain}},
-		{reconciler.SetOutsideNodePorts, nodePort, []field{fieldChain}},
-		{reconciler.SetInsideNodePorts, nodePort, []field{fieldChain}},
-		{reconciler.SetSourceRanges, append(frontend[:3:3], fieldPrefix), nil},
-		{reconciler.SetNodePortSourceRanges, append(nodePort[:2:2], fieldPrefix), nil},
-		{reconciler.SetNodePortAddresses, prefix, nil},
-		{reconciler.SetClusterAddresses, []field{fieldAddress}, nil},
-		{reconciler.SetLoadBalancerAddresses, []field{fieldAddress}, nil},
-		{reconciler.SetServiceRanges, prefix, nil},
-		{reconciler.SetHairpin, []field{fieldAddress, fieldSameAddress}, nil},
-		{reconciler.SetPodRanges, prefix, nil},
-		{reconciler.SetLocalSubnets, prefix, nil},
-		{reconciler.SetMasqueradeSubnets, prefix, nil},
-		{reconciler.SetMasqueradeExclude, prefix, nil},
-		{reconciler.SetMasqueradeServices, frontend, []field{fieldChain}},
-		{reconciler.SetMasqueradeNodePorts, nodePort, []field{fieldChain}},
+		{name: reconciler.SetServices, key: frontend, value: []field{fieldChain}},
+		{name: reconciler.SetEndpoints, key: append(frontend[:3:3], fieldSlot), value: target},
+		{name: reconciler.SetNodePorts, key: nodePort, value: []field{fieldChain}},
+		{name: reconciler.SetNodePortEndpoints, key: append(nodePort[:2:2], fieldSlot), value: target},
+		{name: reconciler.SetOutsideServices, key: frontend, value: []field{fieldChain}},
+		{name: reconciler.SetInsideServices, key: frontend, value: []field{fieldChain}},
+		{name: reconciler.SetOutsideNodePorts, key: nodePort, value: []field{fieldChain}},
+		{name: reconciler.SetInsideNodePorts, key: nodePort, value: []field{fieldChain}},
+		{name: reconciler.SetSourceRanges, key: append(frontend[:3:3], fieldPrefix)},
+		{name: reconciler.SetNodePortSourceRanges, key: append(nodePort[:2:2], fieldPrefix)},
+		{name: reconciler.SetSticky, key: append(frontend[:3:3], fieldSlot), value: []field{fieldChain}},
+		{name: reconciler.SetNodePortSticky, key: append(nodePort[:2:2], fieldSlot), value: []field{fieldChain}},
+		{name: reconciler.SetAffinity, key: append(frontend[:3:3], fieldClient, fieldSlot), dynamic: true},
+		{name: reconciler.SetNodePortAffinity, key: append(nodePort[:2:2], fieldClient, fieldSlot), dynamic: true},
+		{name: reconciler.SetPortRanges, key: []field{fieldAddress, fieldProtocol, fieldPortRange}, value: []field{fieldChain}},
+		{name: reconciler.SetRangeEndpoints, key: []field{fieldAddress, fieldProtocol, fieldSlot}, value: []field{fieldTargetAddress}},
+		{name: reconciler.SetNodePortAddresses, key: prefix},
+		{name: reconciler.SetClusterAddresses, key: []field{fieldAddress}},
+		{name: reconciler.SetLoadBalancerAddresses, key: []field{fieldAddress}},
+		{name: reconciler.SetServiceRanges, key: prefix},
+		{name: reconciler.SetHairpin, key: []field{fieldAddress, fieldSameAddress}},
+		{name: reconciler.SetPodRanges, key: prefix},
+		{name: reconciler.SetLocalSubnets, key: prefix},
+		{name: reconciler.SetMasqueradeSubnets, key: prefix},
+		{name: reconciler.SetMasqueradeExclude, key: prefix},
+		{name: reconciler.SetMasqueradeServices, key: frontend, value: []field{fieldChain}},
+		{name: reconciler.SetMasqueradeNodePorts, key: nodePort, value: []field{fieldChain}},
 	}
 }
 
@@ -79,7 +94,10 @@ func (l layout) interval() bool { return l.key[0] == fieldPrefix }
 
 // ranged reports whether the set's keys end with a range. Such sets have
 // elements with two keys instead of two elements.
-func (l layout) ranged() bool { return !l.interval() && l.key[len(l.key)-1] == fieldPrefix }
+func (l layout) ranged() bool {
+	last := l.key[len(l.key)-1]
+	return !l.interval() && (last == fieldPrefix || last == fieldPortRange)
+}
 
 // isRange reports whether an element is of a set that holds ranges and
 // nothing else.
@@ -97,6 +115,9 @@ func (l layout) set(table *nftables.Table, f reconciler.Family) (*nftables.Set, 
 	s := &nftables.Set{
 		Table: table, Name: string(l.name), KeyType: key,
 		Interval: l.interval() || l.ranged(), Concatenation: len(l.key) > 1, IsMap: len(l.value) > 0,
+	}
+	if l.dynamic {
+		s.Dynamic, s.HasTimeout, s.Size = true, true, affinitySize
 	}
 	if s.IsMap {
 		if s.DataType, err = datatype(f, l.value); err != nil {
@@ -121,7 +142,7 @@ func (p field) datatype(f reconciler.Family) nftables.SetDatatype {
 	switch p {
 	case fieldProtocol:
 		return nftables.TypeInetProto
-	case fieldPort, fieldTargetPort:
+	case fieldPort, fieldTargetPort, fieldPortRange:
 		return nftables.TypeInetService
 	case fieldSlot:
 		return nftables.TypeMark
@@ -138,7 +159,7 @@ func (p field) datatype(f reconciler.Family) nftables.SetDatatype {
 // multiple of four, and none for a verdict.
 func (p field) width(f reconciler.Family) int {
 	switch p {
-	case fieldAddress, fieldSameAddress, fieldPrefix, fieldTargetAddress:
+	case fieldAddress, fieldSameAddress, fieldPrefix, fieldTargetAddress, fieldClient:
 		return addressLength(f)
 	case fieldChain:
 		return 0

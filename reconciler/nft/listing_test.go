@@ -24,6 +24,17 @@ func TestNftPrintsTheSkeleton(t *testing.T) {
 	for _, f := range families() {
 		h.Objects = append(h.Objects, reconciler.Chain{Family: f, Slots: 3}, reconciler.Chain{Family: f, Slots: 3, NodePort: true},
 			reconciler.Chain{Family: f, Slots: 2, Local: true}, reconciler.Chain{Family: f, Slots: 2, Local: true, NodePort: true})
+		for _, c := range []reconciler.Chain{{Method: reconciler.MethodSticky, ID: 2, Slots: 3}, {Method: reconciler.MethodStick, ID: 1},
+			{Method: reconciler.MethodRange, Slots: 2}, {Method: reconciler.MethodHash, Slots: 1021}, {Method: reconciler.MethodHash, Slots: 16381, NodePort: true, Local: true},
+			{Method: reconciler.MethodSticky, ID: 1, Slots: 1, NodePort: true, Local: true}, {Method: reconciler.MethodStick, NodePort: true, Local: true}} {
+			if c.Family = f; c.Method != reconciler.MethodHash && c.Method != reconciler.MethodRange {
+				c.Timeout = 10800
+			}
+			h.Objects = append(h.Objects, c)
+			if c.Method == reconciler.MethodSticky {
+				h.Objects = append(h.Objects, c.Recall())
+			}
+		}
 	}
 	reach(t, target(t, n), state(h))
 	version := n.run("nft --version")
@@ -105,8 +116,14 @@ func spelled(e reconciler.Element) (text, tree string) {
 	if e.Address.IsValid() {
 		words, leaves = append(words, e.Address.String()), append(leaves, fmt.Sprintf("%q", e.Address))
 	}
-	words, leaves = append(words, e.Protocol.String(), fmt.Sprint(e.Port)), append(leaves, fmt.Sprintf("%q", e.Protocol), fmt.Sprint(e.Port))
-	if e.Target.IsValid() {
+	words, leaves = append(words, e.Protocol.String()), append(leaves, fmt.Sprintf("%q", e.Protocol))
+	switch {
+	case e.LastPort > e.Port:
+		words, leaves = append(words, fmt.Sprintf("%d-%d", e.Port, e.LastPort)), append(leaves, fmt.Sprintf(`{"range":[%d,%d]}`, e.Port, e.LastPort))
+	case e.Port != 0:
+		words, leaves = append(words, fmt.Sprint(e.Port)), append(leaves, fmt.Sprint(e.Port))
+	}
+	if e.Target.IsValid() || e.Set == reconciler.SetSticky || e.Set == reconciler.SetNodePortSticky {
 		words, leaves = append(words, fmt.Sprintf("0x%08x", e.Slot)), append(leaves, fmt.Sprint(e.Slot))
 	}
 	if e.Prefix.IsValid() {
@@ -116,6 +133,9 @@ func spelled(e reconciler.Element) (text, tree string) {
 	text = strings.Join(words, " . ")
 	tree = `{"concat":[` + strings.Join(leaves, ",") + `]}`
 	switch {
+	case e.Set == reconciler.SetRangeEndpoints:
+		text += fmt.Sprintf(" : %s", e.Target.Addr())
+		tree += fmt.Sprintf(`,%q`, e.Target.Addr())
 	case e.Target.IsValid():
 		text += fmt.Sprintf(" : %s . %d", e.Target.Addr(), e.Target.Port())
 		tree += fmt.Sprintf(`,{"concat":[%q,%d]}`, e.Target.Addr(), e.Target.Port())

@@ -220,6 +220,9 @@ func (l layout) describes(f reconciler.Family, m []byte) bool {
 	if want.Concatenation {
 		wantFlags |= nftSetConcat
 	}
+	if l.dynamic {
+		wantFlags |= unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
+	}
 	if l.verdict() {
 		wantData, dataLength = unix.NFT_DATA_VERDICT, 0
 	}
@@ -232,6 +235,9 @@ func (r *reader) readAllElements() error {
 	for _, l := range layouts() {
 		if r.found.version != reconciler.SkeletonVersion || r.found.damage != "" {
 			return nil
+		}
+		if l.dynamic {
+			continue
 		}
 		if err := r.readElements(l); err != nil {
 			return fmt.Errorf("set %s of table %s %s: %w", l.name, r.family, tableName, err)
@@ -296,7 +302,7 @@ func (r *reader) addElement(l layout, raw rawElement) {
 	e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}
 	err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e))
 	if l.ranged() && err == nil {
-		err = decodeEnd(raw.keyEnd, &e)
+		err = decodeEnd(l.key, raw.keyEnd, &e)
 	}
 	if err != nil {
 		r.damaged("set %s: %v", l.name, err)

@@ -79,6 +79,7 @@ func frontendRules(f reconciler.Family) []rule {
 	to := destination(f)
 	return []rule{
 		vmap(reconciler.SetServices, to, protocol(), port()),
+		vmap(reconciler.SetPortRanges, to, protocol(), port()),
 		join(in(reconciler.SetNodePortAddresses, to), notLoopback(f), local(expr.CmpOpEq, toDestination),
 			vmap(reconciler.SetNodePorts, protocol(), port())),
 		join(echoRequest(f), in(reconciler.SetClusterAddresses, to), redirect()),
@@ -119,43 +120,9 @@ func elsewhereRules(f reconciler.Family) []rule {
 	return []rule{
 		join(in(reconciler.SetClusterAddresses, to), masquerade()),
 		vmap(reconciler.SetMasqueradeServices, to, protocol(), originalPort()),
+		join(in(reconciler.SetLoadBalancerAddresses, to), masquerade()), // a range of ports
 		join(in(reconciler.SetNodePortAddresses, to), vmap(reconciler.SetMasqueradeNodePorts, protocol(), originalPort())),
 	}
-}
-
-// pickRules send a connection to one of the slots of its frontend. Between
-// the lookup of the chain and that of the slot a commit may have taken the
-// slot away; slot 0 is the last to go. If it is gone too, the client's next
-// try is another connection.
-func pickRules(c reconciler.Chain) []rule {
-	set, key := reconciler.SetEndpoints, []value{destination(c.Family), protocol(), port()}
-	if c.NodePort {
-		set, key = reconciler.SetNodePortEndpoints, key[1:]
-	}
-	offset := 0
-	if c.Local {
-		offset = reconciler.LocalSlots
-	}
-	slot := func(n int) rule {
-		return translate(c.Family, set, append(key[:len(key):len(key)], random(n, offset))...)
-	}
-	return []rule{slot(c.Slots), slot(1), drop()}
-}
-
-// pickChain reads the name of a pick chain; ok is false for any other name.
-func pickChain(f reconciler.Family, name string) (c reconciler.Chain, ok bool) {
-	c.Family = f
-	rest := name
-	if cut, found := strings.CutPrefix(rest, "node-port-"); found {
-		c.NodePort, rest = true, cut
-	}
-	if cut, found := strings.CutPrefix(rest, "local-"); found {
-		c.Local, rest = true, cut
-	}
-	digits, found := strings.CutPrefix(rest, "pick-")
-	slots, err := strconv.Atoi(digits)
-	c.Slots = slots
-	return c, found && err == nil && slots > 0 && c.Name() == name
 }
 
 // markerVersion reads the version out of the name of a marker chain.

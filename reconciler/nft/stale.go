@@ -11,7 +11,7 @@ type frontend struct {
 	family   reconciler.Family
 	address  netip.Addr // zero for a node port
 	protocol reconciler.Protocol
-	port     uint16
+	port     uint16 // 0 for the port ranges of an address
 }
 
 // frontendOf gives the frontend that an element of the services' maps is
@@ -19,10 +19,18 @@ type frontend struct {
 func frontendOf(e reconciler.Element) (f frontend, ok bool) {
 	switch e.Set {
 	case reconciler.SetServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints,
-		reconciler.SetOutsideServices, reconciler.SetOutsideNodePorts:
+		reconciler.SetOutsideServices, reconciler.SetOutsideNodePorts, reconciler.SetSticky, reconciler.SetNodePortSticky:
 		return frontend{e.Family, e.Address, e.Protocol, e.Port}, true
+	case reconciler.SetPortRanges, reconciler.SetRangeEndpoints:
+		return frontend{e.Family, e.Address, e.Protocol, 0}, true
 	}
 	return frontend{}, false
+}
+
+// freedID is an id of a frontend.
+type freedID struct {
+	frontend frontend
+	id       uint32
 }
 
 // touched collects what plans did to frontends, as far as connections that
@@ -32,13 +40,19 @@ type touched struct {
 	left map[frontend]map[netip.AddrPort]bool
 	// opened holds frontends that did not lead to endpoints before.
 	opened map[frontend]bool
+	// freed holds ids that do not stand for the endpoint any more to which
+	// clients may still stick by them.
+	freed  map[freedID]bool
 	groups map[string]bool // that the endpoints belong to
 }
 
 // add notes the operations of a plan.
 func (t *touched) add(plan reconciler.Plan) {
-	if t.left == nil {
+	if t.groups == nil {
 		t.left, t.opened, t.groups = map[frontend]map[netip.AddrPort]bool{}, map[frontend]bool{}, map[string]bool{}
+		if t.freed == nil {
+			t.freed = map[freedID]bool{}
+		}
 	}
 	for _, op := range plan {
 		e, ok := op.Object().(reconciler.Element)
@@ -57,6 +71,9 @@ func (t *touched) add(plan reconciler.Plan) {
 			}
 			t.left[f][before.Target] = true
 			t.groups[op.Group] = true
+			if e.Slot >= reconciler.FirstID && after.Target != before.Target {
+				t.freed[freedID{f, e.Slot}] = true
+			}
 		}
 		if picks(after) && !picks(before) {
 			t.opened[f] = true
@@ -131,11 +148,13 @@ func (t *touched) stale(c connection, local func(netip.Addr) bool) bool {
 	f := frontend{reconciler.FamilyOf(c.to.Addr()), c.to.Addr(), c.protocol, c.to.Port()}
 	nodePort := f
 	nodePort.address = netip.Addr{}
+	whole := f
+	whole.port = 0
 	if c.protocol != reconciler.UDP && c.replied {
 		return false
 	}
 	if c.translated {
-		return t.left[f][c.endpoint] || t.left[nodePort][c.endpoint]
+		return t.left[f][c.endpoint] || t.left[nodePort][c.endpoint] || t.left[whole][netip.AddrPortFrom(c.endpoint.Addr(), 0)]
 	}
-	return c.protocol == reconciler.UDP && (t.opened[f] || t.opened[nodePort] && local(c.to.Addr()))
+	return c.protocol == reconciler.UDP && (t.opened[f] || t.opened[whole] || t.opened[nodePort] && local(c.to.Addr()))
 }

@@ -1,7 +1,9 @@
 package nft
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -59,6 +61,9 @@ func (x *transaction) send(c *nftables.Conn) error {
 			return err
 		}
 	}
+	// A chain is made after those that it jumps to, and deleted before them.
+	slices.SortStableFunc(x.chains, func(a, b reconciler.Chain) int { return cmp.Compare(jumps(a), jumps(b)) })
+	slices.SortStableFunc(x.remove, func(a, b reconciler.Chain) int { return cmp.Compare(jumps(b), jumps(a)) })
 	for _, chain := range x.chains {
 		sendPickChain(c, chain)
 	}
@@ -111,7 +116,7 @@ func sendPickChain(c *nftables.Conn, chain reconciler.Chain) {
 	t := table(chain.Family)
 	k := c.AddChain(&nftables.Chain{Table: t, Name: chain.Name()})
 	c.FlushChain(k)
-	for _, r := range pickRules(chain) {
+	for _, r := range chainRules(chain) {
 		c.AddRule(&nftables.Rule{Table: t, Chain: k, Exprs: r})
 	}
 }

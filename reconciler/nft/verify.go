@@ -40,7 +40,7 @@ func (r *reader) readChains() (map[string][]rule, error) {
 			}
 			rules[name] = c.rules
 		} else if c, ok := pickChain(r.family, name); ok && (*hook)(nil).describes(m) {
-			rules[name] = pickRules(c)
+			rules[name] = chainRules(c)
 			r.found.chains = append(r.found.chains, c)
 		} else {
 			stray = append(stray, name)

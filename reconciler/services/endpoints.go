@@ -1,6 +1,7 @@
 package services
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -11,29 +12,60 @@ import (
 // candidate is an endpoint before it is known whether it takes connections.
 type candidate struct {
 	target                      netip.AddrPort
+	weight                      int
 	local                       bool // on this node
+	sameZone                    bool // as this node
 	ready, serving, terminating bool
 }
 
 // backends are the endpoints of one port in one family that take connections.
 type backends struct {
-	all, local []netip.AddrPort
+	all, local []Endpoint
+	ready      int // take connections, near ones or not
 	total      int // whether they take connections or not
+	hashSlots  int // see Frontend
 }
 
 func newBackends(s *schema.Service, candidates []candidate) backends {
-	b := backends{all: choose(s, candidates), total: len(candidates)}
+	taking := choose(s, candidates)
+	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(candidates)}
 	if s.InternalLocal || s.ExternalLocal {
-		b.local = choose(s, slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local }))
+		here := slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local })
+		b.local = endpointsOf(choose(s, here))
 	}
 	return b
+}
+
+// near leaves the endpoints that the service prefers to others: those of
+// this node, else those of its zone, else all.
+func near(s *schema.Service, list []candidate) []candidate {
+	prefer := func(is func(candidate) bool) []candidate {
+		var out []candidate
+		for _, c := range list {
+			if is(c) {
+				out = append(out, c)
+			}
+		}
+		return out
+	}
+	if s.TrafficDistribution == schema.PreferSameNode {
+		if out := prefer(func(c candidate) bool { return c.local }); len(out) > 0 {
+			return out
+		}
+	}
+	if s.TrafficDistribution != "" {
+		if out := prefer(func(c candidate) bool { return c.sameZone }); len(out) > 0 {
+			return out
+		}
+	}
+	return list
 }
 
 // behind completes a frontend with what is behind it for whom. The internal
 // traffic policy counts for cluster IPs, the external one for the others:
 // there pods and the host itself use every endpoint even where it is Local.
 func (b backends) behind(s *schema.Service, f Frontend) Frontend {
-	f.Endpoints, f.Ready = b.all, len(b.all)
+	f.Endpoints, f.Ready, f.HashSlots = b.all, b.ready, b.hashSlots
 	switch {
 	case f.Kind == ClusterIP && s.InternalLocal:
 		f.Endpoints, f.Elsewhere = b.local, len(b.local) == 0 && len(b.all) > 0
@@ -54,22 +86,33 @@ func (b backends) behind(s *schema.Service, f Frontend) Frontend {
 // choose picks the endpoints that take new connections: the ready ones, else
 // those that serve while they terminate. A service that publishes addresses
 // which are not ready takes all.
-func choose(s *schema.Service, all []candidate) []netip.AddrPort {
-	pick := func(accept func(candidate) bool) []netip.AddrPort {
-		var out []netip.AddrPort
+func choose(s *schema.Service, all []candidate) []candidate {
+	pick := func(accept func(candidate) bool) []candidate {
+		var out []candidate
 		for _, c := range all {
 			if accept(c) {
-				out = append(out, c.target)
+				out = append(out, c)
 			}
 		}
 		return out
 	}
-	targets := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
-	if len(targets) == 0 {
-		targets = pick(func(c candidate) bool { return c.serving && c.terminating })
+	out := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
+	if len(out) == 0 {
+		out = pick(func(c candidate) bool { return c.serving && c.terminating })
 	}
-	slices.SortFunc(targets, netip.AddrPort.Compare)
-	return slices.Compact(targets)
+	return out
+}
+
+// endpointsOf sorts endpoints, and leaves out those that are there twice.
+func endpointsOf(list []candidate) []Endpoint {
+	var out []Endpoint
+	for _, c := range list {
+		out = append(out, Endpoint{c.target, c.weight})
+	}
+	slices.SortFunc(out, func(a, b Endpoint) int {
+		return cmp.Or(a.Target.Compare(b.Target), cmp.Compare(b.Weight, a.Weight))
+	})
+	return slices.CompactFunc(out, func(a, b Endpoint) bool { return a.Target == b.Target })
 }
 
 // candidates lists the endpoints of one port in one family: from pods for a
@@ -97,13 +140,51 @@ func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family
 	return out
 }
 
+// portless lists the endpoints of a service in one family without ports.
+func (r *Resolver) portless(s *schema.Service, family schema.Family, live *live) []candidate {
+	var out []candidate
+	if len(s.Selector) > 0 {
+		out = r.candidates(s, schema.ServicePort{Target: schema.PortRef{Number: 1}}, family, live)
+	} else {
+		for _, slice := range r.slices[s.Meta.Name] {
+			if slice.Family == family {
+				out = append(out, sliceCandidates(slice, schema.SlicePort{}, live)...)
+			}
+		}
+	}
+	for i, c := range out {
+		out[i].target = netip.AddrPortFrom(c.target.Addr(), 0)
+	}
+	return out
+}
+
+// documented counts the endpoints that a service has in the documents, which
+// all nodes agree on, whatever their states are.
+func (r *Resolver) documented(s *schema.Service, family schema.Family) int {
+	if len(s.Selector) > 0 {
+		return len(r.pods.match(s.Namespace, s.Selector))
+	}
+	n := 0
+	for _, slice := range r.slices[s.Meta.Name] {
+		if slice.Family == family {
+			n += len(slice.Endpoints)
+		}
+	}
+	return n
+}
+
 func sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort, live *live) []candidate {
 	out := make([]candidate, 0, len(s.Endpoints))
 	for _, e := range s.Endpoints {
 		up := !live.failed[e.NodeName]
+		zone := e.Zone
+		if zone == "" {
+			zone = live.zones[e.NodeName]
+		}
 		out = append(out, candidate{
-			target: netip.AddrPortFrom(e.Address, port.Port), local: e.NodeName != "" && e.NodeName == live.node,
-			ready: e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
+			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, local: e.NodeName != "" && e.NodeName == live.node,
+			sameZone: zone != "" && zone == live.zones[live.node],
+			ready:    e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
 		})
 	}
 	return out
@@ -119,8 +200,9 @@ func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family
 		return candidate{}, false
 	}
 	return candidate{
-		target: netip.AddrPortFrom(address, number), local: pod.NodeName == live.node,
-		ready: ready, serving: ready, terminating: r.drain[pod.NodeName],
+		target: netip.AddrPortFrom(address, number), weight: pod.Weight, local: pod.NodeName == live.node,
+		sameZone: live.zones[pod.NodeName] != "" && live.zones[pod.NodeName] == live.zones[live.node],
+		ready:    ready, serving: ready, terminating: r.drain[pod.NodeName],
 	}, true
 }
 
@@ -143,7 +225,8 @@ type live struct {
 	pods     map[podKey]view.Pod
 	underlay map[string][]netip.Addr
 	failed   map[string]bool
-	health   map[string]bool // nodes that tell of pods in their own network
+	health   map[string]bool   // nodes that tell of pods in their own network
+	zones    map[string]string // of nodes that have one
 }
 
 // podKey includes the node: a pod that moved is where the documents say, as
@@ -151,8 +234,11 @@ type live struct {
 type podKey struct{ node, namespace, name string }
 
 func newLive(c *schema.Config, v view.View, host Host) *live {
-	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, health: map[string]bool{}}
+	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, health: map[string]bool{}, zones: map[string]string{}}
 	for _, n := range c.Nodes {
+		if zone := n.Labels[schema.ZoneLabel]; zone != "" {
+			l.zones[n.Meta.Name.Name] = zone
+		}
 		l.underlay[n.Meta.Name.Name] = n.Addresses
 	}
 	add := func(node string, underlay []netip.Addr, pods []view.Pod) {

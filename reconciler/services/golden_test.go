@@ -141,12 +141,22 @@ func format(list []Service) string {
 			case ExternalIP:
 				address = "external " + address
 			}
-			fmt.Fprintf(&b, "  %s %d/%s %s: %d of %d %v", address, f.Port, f.Protocol, f.PortName, f.Ready, f.Total, f.Endpoints)
+			port := fmt.Sprint(f.Port)
+			if f.LastPort != 0 {
+				port += fmt.Sprint("-", f.LastPort)
+			}
+			fmt.Fprintf(&b, "  %s %s/%s %s: %d of %d %v", address, port, f.Protocol, f.PortName, f.Ready, f.Total, f.Endpoints)
+			if f.HashSlots > 0 {
+				fmt.Fprintf(&b, " hash %d", f.HashSlots)
+			}
 			if f.Elsewhere {
 				b.WriteString(" elsewhere")
 			}
 			if f.OutsideLocal {
 				fmt.Fprintf(&b, " outside %v", f.Local)
+			}
+			if f.Affinity > 0 {
+				fmt.Fprintf(&b, " sticky %s", f.Affinity)
 			}
 			if f.Restricted {
 				fmt.Fprintf(&b, " from %v", f.Sources)

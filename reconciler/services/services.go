@@ -9,8 +9,10 @@
 package services
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
@@ -41,10 +43,16 @@ type Frontend struct {
 	Address  netip.Addr // zero for node ports
 	Protocol schema.Protocol
 	Port     uint16
+	// LastPort is the last of a range of ports that starts with Port, or 0.
+	// The endpoints of a range have no port: the client's is kept.
+	LastPort uint16
 	PortName string
 	// Endpoints take new connections, in the order of their addresses and
 	// without duplicates.
-	Endpoints []netip.AddrPort
+	Endpoints []Endpoint
+	// HashSlots is the number of slots that HashSlots spreads endpoints over;
+	// 0 where connections are drawn at random.
+	HashSlots int
 	// Elsewhere says that Endpoints is empty only because the traffic policy
 	// wants endpoints of this node, and all are on others: connections are
 	// dropped, not refused.
@@ -52,7 +60,9 @@ type Frontend struct {
 	// OutsideLocal says that clients outside of pods and of this host get the
 	// endpoints in Local, those of this node, and no others.
 	OutsideLocal bool
-	Local        []netip.AddrPort
+	Local        []Endpoint
+	// Affinity is how long a client stays with its endpoint; 0: not at all.
+	Affinity time.Duration
 	// Restricted says that only clients in Sources may use it.
 	Restricted bool
 	Sources    []netip.Prefix
@@ -60,10 +70,24 @@ type Frontend struct {
 	Ready, Total int
 }
 
+// Endpoint takes new connections in proportion to its weight.
+type Endpoint struct {
+	Target netip.AddrPort
+	Weight int // 1 and above
+}
+
+// String gives the address and port, and the weight unless it is 1.
+func (e Endpoint) String() string {
+	if e.Weight == 1 {
+		return e.Target.String()
+	}
+	return fmt.Sprintf("%s*%d", e.Target, e.Weight)
+}
+
 // Equal reports whether two frontends are the same but for the counts.
 func (f Frontend) Equal(o Frontend) bool {
 	return f.Kind == o.Kind && f.Family == o.Family && f.Address == o.Address && f.Protocol == o.Protocol &&
-		f.Port == o.Port && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted &&
+		f.Port == o.Port && f.LastPort == o.LastPort && f.HashSlots == o.HashSlots && f.Elsewhere == o.Elsewhere && f.OutsideLocal == o.OutsideLocal && f.Restricted == o.Restricted && f.Affinity == o.Affinity &&
 		slices.Equal(f.Sources, o.Sources) &&
 		slices.Equal(f.Endpoints, o.Endpoints) && slices.Equal(f.Local, o.Local)
 }
@@ -115,8 +139,11 @@ func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
 		for _, address := range s.ClusterIPs {
 			family := schema.FamilyOf(address)
 			b := newBackends(s, r.candidates(s, port, family, live))
+			if s.ConsistentHash {
+				b.hashSlots = hashSlots(r.documented(s, family))
+			}
 			add := func(kind FrontendKind, address netip.Addr, number uint16) {
-				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Total: b.total}
+				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Affinity: s.Affinity, Total: b.total}
 				out = append(out, b.behind(s, f))
 			}
 			add(ClusterIP, address, port.Port)
@@ -133,6 +160,28 @@ func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
 					add(ExternalIP, a, port.Port)
 				}
 			}
+		}
+	}
+	return append(out, r.rangeFrontends(s, live)...)
+}
+
+// rangeFrontends are those for ranges of ports: on cluster IPs, and on load
+// balancer addresses that are poplin's.
+func (r *Resolver) rangeFrontends(s *schema.Service, live *live) []Frontend {
+	if len(s.PortRanges) == 0 {
+		return nil
+	}
+	var out []Frontend
+	for _, address := range slices.Concat(s.ClusterIPs, s.PoolIPs) {
+		family := schema.FamilyOf(address)
+		b := newBackends(s, r.portless(s, family, live))
+		kind := LoadBalancer
+		if slices.Contains(s.ClusterIPs, address) {
+			kind = ClusterIP
+		}
+		for _, p := range s.PortRanges {
+			f := Frontend{Kind: kind, Family: family, Address: address, Protocol: p.Protocol, Port: p.First, LastPort: p.Last, Total: b.total}
+			out = append(out, b.behind(s, f))
 		}
 	}
 	return out

@@ -41,3 +41,57 @@ func Slots(before, want []netip.AddrPort) []netip.AddrPort {
 	}
 	return out
 }
+
+// Expand lists endpoints as often as their weights say, reduced by their
+// greatest common divisor.
+func Expand(list []Endpoint) []netip.AddrPort {
+	divisor := commonDivisor(list)
+	var out []netip.AddrPort
+	for _, e := range list {
+		for range e.Weight / divisor {
+			out = append(out, e.Target)
+		}
+	}
+	return out
+}
+
+// commonDivisor is the greatest one of all weights.
+func commonDivisor(list []Endpoint) int {
+	divisor := 0
+	for _, e := range list {
+		for a, b := divisor, e.Weight; ; a, b = b, a%b {
+			if b == 0 {
+				divisor = a
+				break
+			}
+		}
+	}
+	return max(divisor, 1)
+}
+
+// IDs numbers the endpoints of a frontend, each for as long as it is there.
+// A new one gets the lowest number that no endpoint has or had just before:
+// whoever remembers the old one must have time to forget it.
+func IDs(before map[netip.AddrPort]int, want []netip.AddrPort) map[netip.AddrPort]int {
+	taken := make(map[int]bool, len(before))
+	for _, id := range before {
+		taken[id] = true
+	}
+	out := make(map[netip.AddrPort]int, len(want))
+	next := 0
+	for _, e := range want {
+		id, known := before[e]
+		if _, again := out[e]; again {
+			continue
+		}
+		if !known {
+			for taken[next] {
+				next++
+			}
+			id = next
+			taken[id] = true
+		}
+		out[e] = id
+	}
+	return out
+}

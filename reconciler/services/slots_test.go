@@ -46,3 +46,32 @@ func TestSlotsKeepWhatStays(t *testing.T) {
 		}
 	})
 }
+
+func TestIDsAreKeptAndNotUsedAgainAtOnce(t *testing.T) {
+	set := rapid.SliceOfNDistinct(rapid.IntRange(1, 12), 0, 8, rapid.ID[int])
+	rapid.Check(t, func(t *rapid.T) {
+		ids := map[netip.AddrPort]int{}
+		for range 5 {
+			before := ids
+			want := endpoints(set.Draw(t, "want"))
+			ids = IDs(before, want)
+			had, seen := map[int]netip.AddrPort{}, map[int]bool{}
+			for e, id := range before {
+				had[id] = e
+			}
+			for _, e := range want {
+				id, ok := ids[e]
+				if old, was := had[id]; !ok || seen[id] || was && old != e || id >= 16 {
+					t.Fatalf("IDs(%v, %v) = %v", before, want, ids)
+				}
+				if old, was := before[e]; was && old != id {
+					t.Fatalf("IDs(%v, %v) = %v: %s had another", before, want, ids, e)
+				}
+				seen[id] = true
+			}
+			if len(ids) != len(want) {
+				t.Fatalf("IDs(%v, %v) = %v", before, want, ids)
+			}
+		}
+	})
+}

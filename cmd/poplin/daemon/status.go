@@ -176,6 +176,9 @@ func fillServices(s *api.Status, all []services.Service) {
 			}
 			out.Ports = append(out.Ports, text)
 		}
+		for _, r := range d.PortRanges {
+			out.Ports = append(out.Ports, fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol))
+		}
 		for _, f := range svc.Frontends {
 			if f.Kind == services.ClusterIP {
 				out.Endpoints += f.Total
