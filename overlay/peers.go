@@ -80,7 +80,7 @@ func (c *core) peer(name string, now time.Time) Peer {
 		p.Underlay, p.External = n.Addresses, n.External
 	}
 	if r, ok := c.current(name); ok {
-		p.ID, p.Backend, p.Port, p.MTU = r.ID, r.Backend, r.Port, r.MTU
+		p.ID, p.Backend, p.Port, p.MTU, p.Health = r.ID, r.Backend, r.Port, r.MTU, r.Health
 		p.Revision, p.Digest, p.Rejected, p.Pods = r.Revision, r.Digest, r.Rejected, r.Pods
 		p.KeyDigests, p.LedgerDigest = r.Keys, r.Ledger
 		if len(r.Underlay) > 0 {

@@ -88,7 +88,7 @@ func (c *core) head() Head {
 			Claims: c.claimer.announced(), Replaces: c.claimer.replaces,
 		},
 		Gossip: c.network.gossip, Underlay: n.Underlay, Backend: n.Backend, Port: n.Port, MTU: n.MTU,
-		Revision: n.Revision, Digest: n.Digest, Rejected: n.Rejected, Keys: c.network.keys, Ledger: c.told,
+		Revision: n.Revision, Digest: n.Digest, Rejected: n.Rejected, Keys: c.network.keys, Ledger: c.told, Health: n.Health,
 	}
 	if c.stopping && survives(n.Backend) {
 		h.Stopping = c.clock.last

@@ -50,6 +50,9 @@ type Head struct {
 	Rejected *Rejection     `json:"j,omitempty"`
 	Keys     []string       `json:"y,omitempty"` // digests, the one that encrypts first
 	Ledger   string         `json:"l,omitempty"` // digest
+	// Health says that the node's pods in the host's network are announced,
+	// too, with their readiness. Earlier releases leave them out.
+	Health bool `json:"h,omitempty"`
 	// Stopping is set by a daemon that is being stopped and whose data plane
 	// goes on without it.
 	Stopping Stamp `json:"z,omitempty"`
@@ -65,7 +68,7 @@ type Rejection struct {
 type PodEntry struct {
 	Namespace string       `json:"s"`
 	Name      string       `json:"n"`
-	Addresses []netip.Addr `json:"a,omitempty"` // at most one per family
+	Addresses []netip.Addr `json:"a,omitempty"` // at most one per family; none: the node's own
 	Ready     bool         `json:"r,omitempty"`
 }
 

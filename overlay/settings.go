@@ -58,6 +58,7 @@ type Announcement struct {
 	Digest   string // of the accepted revision
 	Rejected *Rejection
 	Pods     []PodEntry
+	Health   bool // Pods has those in the host's network, too
 }
 
 // inRoster reports whether the name is a member as far as the documents go.

@@ -54,6 +54,7 @@ type Peer struct {
 	Digest   string
 	Rejected *Rejection
 	Pods     []PodEntry // sorted by namespace and name
+	Health   bool       // Pods has those in the host's network, too
 	// LastSeen is when it was heard of last; zero: not since this daemon
 	// started.
 	LastSeen time.Time

@@ -189,6 +189,10 @@ type Pod struct {
 	Hostname    string
 	Subdomain   string
 	Ports       []ContainerPort // of all containers, in order
+	// Probes are the readiness probes of all containers, in order; the pod is
+	// ready when all of them say so. Without any, it is ready when something
+	// listens on its TCP ports.
+	Probes []Probe
 	// Sysctls are those of securityContext that start with net., keys with
 	// slashes (net/core/somaxconn).
 	Sysctls map[string]string
@@ -206,6 +210,38 @@ type ContainerPort struct {
 	Port     uint16
 	Protocol Protocol
 }
+
+// Probe looks whether a container is ready, as Kubernetes' readinessProbe
+// does. Exactly one of TCP, HTTP and Exec is set.
+type Probe struct {
+	TCP  *TCPProbe
+	HTTP *HTTPProbe
+	Exec []string // a command and its arguments; exit code 0 is success
+
+	InitialDelay time.Duration // from when the pod is there to the first look
+	Period       time.Duration
+	Timeout      time.Duration // of one look
+	// So many looks in a row change what is thought of the container.
+	SuccessThreshold, FailureThreshold int
+}
+
+// TCPProbe succeeds when the port accepts a connection.
+type TCPProbe struct {
+	Host netip.Addr // zero: the pod's first address
+	Port uint16
+}
+
+// HTTPProbe succeeds when a GET is answered with a status from 200 to 399.
+type HTTPProbe struct {
+	Host    netip.Addr // zero: the pod's first address
+	Port    uint16
+	Path    string // starts with /; with a query, if there is one
+	TLS     bool   // certificates are not looked at
+	Headers []Header
+}
+
+// Header is a field of an HTTP request; Host stands for the request's host.
+type Header struct{ Name, Value string }
 
 // Service is a name with stable addresses for a set of endpoints.
 type Service struct {

@@ -116,6 +116,34 @@ type containerSpec struct {
 		ContainerPort int    `json:"containerPort"`
 		Protocol      string `json:"protocol"`
 	} `json:"ports"`
+	ReadinessProbe *probeSpec `json:"readinessProbe"`
+}
+
+type probeSpec struct {
+	TCPSocket *struct {
+		Host string      `json:"host"`
+		Port intOrString `json:"port"`
+	} `json:"tcpSocket"`
+	HTTPGet *struct {
+		Host        string       `json:"host"`
+		Port        intOrString  `json:"port"`
+		Path        string       `json:"path"`
+		Scheme      string       `json:"scheme"`
+		HTTPHeaders []headerSpec `json:"httpHeaders"`
+	} `json:"httpGet"`
+	Exec *struct {
+		Command []string `json:"command"`
+	} `json:"exec"`
+	InitialDelaySeconds int `json:"initialDelaySeconds"`
+	PeriodSeconds       int `json:"periodSeconds"`
+	TimeoutSeconds      int `json:"timeoutSeconds"`
+	SuccessThreshold    int `json:"successThreshold"`
+	FailureThreshold    int `json:"failureThreshold"`
+}
+
+type headerSpec struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 type sysctlSpec struct {

@@ -62,6 +62,9 @@ func formats() map[string]format {
 		"count-or-percent":    ok("a whole number, or a share such as 50%", percentRange.MatchString),
 		"net-sysctl":          ok("the name of a setting below net; others belong to the whole host", netSysctl.MatchString),
 		"one-line":            ok("one line", func(s string) bool { return !strings.ContainsAny(s, "\n\r\x00") }),
+		"probe-host":          ok("an IP address; a name is not looked up (the header Host goes into httpHeaders)", isProbeHost),
+		"url-path":            ok("a path such as /healthz?full=1, without spaces", isURLPath),
+		"header-name":         ok("the name of an HTTP header (A-Z, a-z, 0-9 and -)", headerName.MatchString),
 	}
 }
 

@@ -21,7 +21,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 	if text := c.meta.Annotations["poplin/ip"]; text != "" {
 		out.StaticIPs, _ = parseIPList(text)
 	}
-	c.containerPorts(s.Containers, out)
+	c.containers(s.Containers, out)
 	c.sysctls(s.SecurityContext.Sysctls, out)
 	if length := len(out.Namespace) + 1 + len(out.Name.Name); length > maxNamespaceFile {
 		c.refuse("/metadata/name", "namespace and name together have %d characters; the name of the pod's network namespace has room for %d", length-1, maxNamespaceFile-1)
@@ -43,7 +43,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 // weight reads the annotation poplin/weight.
 func (c *conversion) weight() int { return orDefault(atoi(c.meta.Annotations["poplin/weight"]), 1) }
 
-func (c *conversion) containerPorts(containers []containerSpec, out *Pod) {
+func (c *conversion) containers(containers []containerSpec, out *Pod) {
 	type protocolPort struct {
 		protocol Protocol
 		port     uint16
@@ -62,6 +62,9 @@ func (c *conversion) containerPorts(containers []containerSpec, out *Pod) {
 			}
 			names[port.Name], ports[key] = true, true
 			out.Ports = append(out.Ports, port)
+		}
+		if probe, ok := c.probe(pointer("/spec/containers").item(i), container); ok {
+			out.Probes = append(out.Probes, probe)
 		}
 	}
 }

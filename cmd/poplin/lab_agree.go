@@ -43,13 +43,23 @@ func disagreement(a, b api.Status) string {
 	return ""
 }
 
-// podCounts counts the pods with a namespace of their own, which are those
-// that a node tells its peers about.
+// unanswered names a pod that the lab is to answer for and that nothing
+// listens in yet; "" if there is none. One with probes may have reasons of its
+// own not to be ready.
+func unanswered(nodes []api.Status) string {
+	for _, s := range nodes {
+		for _, p := range s.Pods {
+			if !p.Ready && !p.Probed {
+				return fmt.Sprintf("pod %s/%s of %s: %s", p.Namespace, p.Name, s.Node, p.Reason)
+			}
+		}
+	}
+	return ""
+}
+
+// podCounts counts the pods of a node.
 func podCounts(s api.Status) (ready, pods int) {
 	for _, p := range s.Pods {
-		if p.HostNetwork {
-			continue
-		}
 		pods++
 		if p.Ready {
 			ready++

@@ -14,7 +14,7 @@ func TestLabDisagreement(t *testing.T) {
 			Pods: []api.Pod{{Name: "p", Ready: true}, {Name: "h", Ready: true, HostNetwork: true}}}
 		for _, peer := range []string{"a", "b"} {
 			if peer != node {
-				s.Peers = append(s.Peers, api.Peer{Name: peer, State: "alive", Pods: 1, PodsReady: 1})
+				s.Peers = append(s.Peers, api.Peer{Name: peer, State: "alive", Pods: 2, PodsReady: 2})
 			}
 		}
 		change(&s)
@@ -28,7 +28,7 @@ func TestLabDisagreement(t *testing.T) {
 		{"one picture", func(*api.Status) {}, ""},
 		{"claims", func(s *api.Status) { s.LedgerDigest = "m" }, "a and b know different claims"},
 		{"endpoints", func(s *api.Status) { s.EndpointsReady = 1 }, "a has 2 of 2 endpoints ready, b 1 of 2"},
-		{"pods of a peer", func(s *api.Status) { s.Peers[0].PodsReady = 0 }, "b knows 0 of 1 pods of a"},
+		{"pods of a peer", func(s *api.Status) { s.Peers[0].PodsReady = 0 }, "b knows 0 of 2 pods of a"},
 		{"other documents", func(s *api.Status) { s.Digest, s.Endpoints = "e", 9 }, ""},
 	}
 	for _, test := range tests {
@@ -38,5 +38,17 @@ func TestLabDisagreement(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// A pod that the lab answers for is awaited, one with probes of its own not.
+func TestUnanswered(t *testing.T) {
+	s := api.Status{Node: "a", Pods: []api.Pod{{Namespace: "d", Name: "p", Ready: true}, {Namespace: "d", Name: "q", Probed: true}}}
+	if got := unanswered([]api.Status{s}); got != "" {
+		t.Errorf("got %q", got)
+	}
+	s.Pods = append(s.Pods, api.Pod{Namespace: "d", Name: "r", Reason: "nothing listens"})
+	if got, want := unanswered([]api.Status{s}), "pod d/r of a: nothing listens"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

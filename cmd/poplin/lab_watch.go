@@ -108,6 +108,9 @@ func (w *labWatcher) look(ctx context.Context, changed func(string, nodeRow)) []
 		if text := labDisagreement(statuses); text != "" {
 			waiting = append(waiting, text)
 		}
+		if text := unanswered(statuses); text != "" && w.lab.Servers {
+			waiting = append(waiting, text)
+		}
 	}
 	return waiting
 }

@@ -137,13 +137,13 @@ func writePeers(w io.Writer, s api.Status, now time.Time) {
 }
 
 func writePods(w io.Writer, s api.Status) {
-	fmt.Fprintln(w, "POD\tADDRESSES\tREADY\tNETNS")
+	fmt.Fprintln(w, "POD\tADDRESSES\tREADY\tNETNS\t")
 	for _, p := range s.Pods {
 		netns := p.Netns
 		if p.HostNetwork {
 			netns = "(the node's)"
 		}
-		fmt.Fprintf(w, "%s/%s\t%s\t%t\t%s\n", p.Namespace, p.Name, joinText(p.Addresses), p.Ready, netns)
+		fmt.Fprintf(w, "%s/%s\t%s\t%t\t%s\t%s\n", p.Namespace, p.Name, joinText(p.Addresses), p.Ready, netns, p.Reason)
 	}
 }
 

@@ -37,6 +37,7 @@ func sampleStatus() api.Status {
 		},
 		Pods: []api.Pod{
 			{Namespace: "default", Name: "web-1", Addresses: []netip.Addr{addr("10.244.1.2"), addr("fd00::2")}, Ready: true, Netns: "/run/netns/default_web-1"},
+			{Namespace: "default", Name: "web-2", Addresses: []netip.Addr{addr("10.244.1.3")}, Netns: "/run/netns/default_web-2", Up: true, Reason: "nothing listens on TCP port 8080"},
 			{Namespace: "default", Name: "proxy", Addresses: []netip.Addr{addr("192.0.2.1")}, Ready: true, HostNetwork: true},
 		},
 		Services: 2, Endpoints: 34, EndpointsReady: 31,

@@ -206,6 +206,9 @@ func startConnect(address string) (int, error) {
 // connected waits so long for a connection that was begun.
 func connected(fd int, timeout time.Duration) (bool, error) {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, int(timeout.Milliseconds()))
+	if errors.Is(err, unix.EINTR) {
+		return false, nil
+	}
 	if err != nil || n == 0 {
 		return false, err
 	}

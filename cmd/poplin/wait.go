@@ -64,7 +64,8 @@ func follows(s api.Status, revision string, all bool) (bool, string) {
 func hasPod(s api.Status, name schema.Name) (bool, string) {
 	for _, p := range s.Pods {
 		if p.Namespace == name.Namespace && p.Name == name.Name {
-			return p.Ready, fmt.Sprintf("pod %s is not ready", name)
+			// Not until it is ready: what runs in it may wait for this.
+			return p.Up || p.Ready, fmt.Sprintf("pod %s has no interface yet", name)
 		}
 	}
 	return false, fmt.Sprintf("pod %s is not on this node", name)

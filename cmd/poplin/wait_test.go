@@ -9,7 +9,7 @@ import (
 func TestWaitConditions(t *testing.T) {
 	inSync := api.Status{
 		InSync: true, Revision: "main@4f2c9e1", Digest: "sha256:1",
-		Pods: []api.Pod{{Namespace: "default", Name: "web-1", Ready: true}, {Namespace: "default", Name: "web-2"}},
+		Pods: []api.Pod{{Namespace: "default", Name: "web-1", Ready: true}, {Namespace: "default", Name: "web-2"}, {Namespace: "default", Name: "starting", Up: true}},
 		Peers: []api.Peer{
 			{Name: "node-2", State: "alive", Digest: "sha256:1"},
 			{Name: "node-3", State: "failed", Digest: "sha256:0"},
@@ -42,7 +42,8 @@ func TestWaitConditions(t *testing.T) {
 		{[]string{"pod", "default/web-1"}, false, inSync, true, ""},
 		{[]string{"pod/default_web-1"}, false, inSync, true, ""},
 		{[]string{"pod/default/web-1"}, false, inSync, true, ""},
-		{[]string{"pod", "default/web-2"}, false, inSync, false, "pod default/web-2 is not ready"},
+		{[]string{"pod", "default/web-2"}, false, inSync, false, "pod default/web-2 has no interface yet"},
+		{[]string{"pod", "starting"}, false, inSync, true, ""},
 		{[]string{"pod", "default/web-3"}, false, inSync, false, "pod default/web-3 is not on this node"},
 	} {
 		condition, err := waitCondition(c.args, c.all)

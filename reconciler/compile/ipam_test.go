@@ -163,7 +163,9 @@ func TestAssignProperties(t *testing.T) {
 			}
 			config := podsOf(strings.Join(words, " "))
 			given, problems := Assign(config, "node-1", subnets, before)
-			if len(given)+len(problems) != len(words) {
+			// A pod that keeps one family's address while the other's range is
+			// full has both, an address and a problem.
+			if len(words)-len(given) > len(problems) {
 				t.Fatalf("%d pods, %d with addresses, problems: %v", len(words), len(given), problems)
 			}
 			owner := map[netip.Addr]schema.Name{}
@@ -178,8 +180,10 @@ func TestAssignProperties(t *testing.T) {
 						t.Fatalf("%s has %s, which is nobody's", name, ip)
 					}
 				}
-				if had := before[name]; len(had) > 0 && !slices.Equal(had, list) && !slices.Contains(had, netip.MustParseAddr("10.244.3.5")) {
-					t.Fatalf("%s had %v and now has %v", name, had, list)
+				for _, had := range before[name] {
+					if !slices.Contains(list, had) && had != netip.MustParseAddr("10.244.3.5") {
+						t.Fatalf("%s had %v and now has %v", name, before[name], list)
+					}
 				}
 			}
 			if again, _ := Assign(config, "node-1", subnets, given); !cmp.Equal(assignment(again), assignment(given)) {

@@ -21,6 +21,30 @@ func InNamespace(path string, fn func() error) error {
 	return inNetwork(f, fn)
 }
 
+// Enter is InNamespace for the network namespace of a pod, by its name. It
+// may be called by any goroutine, also while the target is at work.
+func (t *Target) Enter(name string, fn func() error) error {
+	f, err := t.mounts.open(name)
+	if err != nil {
+		return fmt.Errorf("network namespace: %w", err)
+	}
+	defer f.Close()
+	return inNetwork(f, fn)
+}
+
+// Namespaces returns the pods' namespaces that are there, as of the last
+// observation or apply: names with inodes, which tell one from an earlier one
+// of the same name.
+func (t *Target) Namespaces() map[string]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[string]uint64, len(t.pods))
+	for name, p := range t.pods {
+		out[name] = p.inode
+	}
+	return out
+}
+
 // inNetwork is InNamespace with an open namespace.
 func inNetwork(ns *os.File, fn func() error) error {
 	return onThread(func() error {

@@ -226,6 +226,7 @@ type live struct {
 	underlay map[string][]netip.Addr
 	failed   map[string]bool
 	zones    map[string]string // of nodes that have one
+	health   map[string]bool   // nodes that tell of pods in their own network
 }
 
 // podKey includes the node: a pod that moved is where the documents say, as
@@ -233,7 +234,7 @@ type live struct {
 type podKey struct{ node, namespace, name string }
 
 func newLive(c *schema.Config, v view.View, host Host) *live {
-	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, zones: map[string]string{}}
+	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, zones: map[string]string{}, health: map[string]bool{}}
 	for _, n := range c.Nodes {
 		if zone := n.Labels[schema.ZoneLabel]; zone != "" {
 			l.zones[n.Meta.Name.Name] = zone
@@ -250,22 +251,23 @@ func newLive(c *schema.Config, v view.View, host Host) *live {
 	}
 	for _, p := range v.Peers {
 		add(p.Name, p.Underlay, p.Pods)
-		l.failed[p.Name] = p.State == view.Failed
+		l.failed[p.Name], l.health[p.Name] = p.State == view.Failed, p.Health
 	}
 	add(host.Node, host.Underlay, v.Self.Pods)
 	return l
 }
 
 // pod returns a pod's address in a family, if it has one, and whether it is
-// ready. A pod in the host's network has its node's address and is ready
-// while the node is alive.
+// ready. A pod in the host's network has its node's address; if its node is
+// not one that tells of such pods (an earlier release, an external node), it
+// is ready while the node is alive.
 func (l *live) pod(p *schema.Pod, family schema.Family) (netip.Addr, bool) {
-	up := !l.failed[p.NodeName]
-	addresses, ready := l.underlay[p.NodeName], up
-	if !p.HostNetwork {
-		known := l.pods[podKey{p.NodeName, p.Namespace, p.Meta.Name.Name}]
-		addresses, ready = known.Addresses, up && known.Ready
+	known, announced := l.pods[podKey{p.NodeName, p.Namespace, p.Meta.Name.Name}]
+	addresses, ready := known.Addresses, known.Ready
+	if p.HostNetwork {
+		addresses, ready = l.underlay[p.NodeName], known.Ready || !announced && !l.health[p.NodeName]
 	}
+	ready = ready && !l.failed[p.NodeName]
 	for _, a := range addresses {
 		if schema.FamilyOf(a) == family {
 			return a, ready

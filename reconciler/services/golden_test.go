@@ -26,7 +26,7 @@ const self = "node-1"
 // "view" says things stand, one fact a line:
 //
 //	pod node-2 default/web-2 10.244.2.2     # not-ready may follow
-//	node node-2 192.0.2.2                   # its underlay; failed may follow
+//	node node-2 192.0.2.2                   # its underlay; failed and health may follow
 //
 // and compares with its section "services": a line for each frontend with
 // how many of its endpoints take connections, and which.
@@ -89,9 +89,12 @@ func readView(v *view.View, text string) {
 		if words[0] == "node" {
 			node := peer(v, words[1])
 			for _, word := range words[2:] {
-				if word == "failed" {
+				switch word {
+				case "failed":
 					node.State = view.Failed
-				} else {
+				case "health":
+					node.Health = true
+				default:
 					node.Underlay = append(node.Underlay, netip.MustParseAddr(word))
 				}
 			}

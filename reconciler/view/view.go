@@ -41,6 +41,9 @@ type Peer struct {
 	Backend  Backend
 	MTU      int // bytes that a packet from one of its pods may have; 0 unknown
 	Pods     []Pod
+	// Health says that Pods has those in the node's own network, too: one that
+	// is missing is not there yet.
+	Health bool
 }
 
 // Backend is how a peer is reached, as the peer itself announces it.
@@ -52,7 +55,7 @@ type Backend struct {
 // Pod is a pod with its addresses, as the node that runs it says.
 type Pod struct {
 	Namespace, Name string
-	Addresses       []netip.Addr // at most one per family
+	Addresses       []netip.Addr // at most one per family; none: those of the node (hostNetwork)
 	Ready           bool
 }
 

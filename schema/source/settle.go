@@ -12,6 +12,7 @@ type settle struct {
 	quiet    time.Duration
 	seen     *look     // the look before
 	seenAt   time.Time // since when looks have been the same as seen
+	changed  bool      // seen differs from a look before it
 	accepted *look     // what was handed out last, or the problem that was
 }
 
@@ -38,7 +39,7 @@ const (
 func (s *settle) judge(l *look, now time.Time, first bool) verdict {
 	swapped := s.seen != nil && l.linked && l.err == nil && !l.sameRoot(s.seen)
 	if !l.same(s.seen) {
-		s.seenAt = now
+		s.seenAt, s.changed = now, s.seen != nil
 	}
 	s.seen = l
 	switch nothing := errors.Is(l.err, ErrMissing) || errors.Is(l.err, ErrEmpty); {
@@ -72,8 +73,16 @@ func (s *settle) noise(l *look, now time.Time) time.Duration {
 			left = min(left, s.quiet-age)
 		}
 	}
+	if s.changed {
+		left = max(left, min(s.quiet, glance)-now.Sub(s.seenAt))
+	}
 	return left
 }
+
+// glance is how long a tree that changed must look the same at least, whatever
+// its ctimes say: a file that is cut short has its new size before it has its new
+// ctime (ext4_setattr, Linux 6.18).
+const glance = 100 * time.Millisecond
 
 // retry is the pause before looking again at something that ends without
 // telling.

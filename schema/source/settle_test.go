@@ -32,6 +32,7 @@ func TestSettle(t *testing.T) {
 		"link swapped":                    {{5000, linked(version(1, 0)), whole, 0}, {5001, linked(version(2, 5000)), whole, 0}},
 		"link swapped to a busy folder":   {{5000, linked(version(1, 0)), whole, 0}, {5001, busy(linked(version(2, 5000))), tooEarly, 100}},
 		"folder replaced without link":    {{5000, version(1, 0), whole, 0}, {5001, version(2, 5000), tooEarly, 999}},
+		"cut short, ctime not yet new":    {{5000, version(1, 0), whole, 0}, {9000, version(2, 0), tooEarly, 100}, {9100, version(2, 0), whole, 0}},
 		"link appears":                    {{0, failing(ErrMissing), broken, 0}, {1, linked(version(1, 0)), whole, 0}},
 		"changed under the look":          {{0, failing(ErrUnstable), tooEarly, 100}},
 		"refused at the start":            {{0, failing(ErrRefused), tooEarly, 1000}, {1000, failing(ErrRefused), broken, 0}},

@@ -19,7 +19,10 @@ type State struct {
 	Underlay        compile.Underlay             `json:"underlay"`
 	BridgeNetfilter bool                         `json:"bridgeNetfilter"`
 	PodAddresses    map[schema.Name][]netip.Addr `json:"podAddresses"`
-	Observed        reconciler.State             `json:"observed"`
+	// PodsReady says which pods were found ready or not; missing where nobody
+	// looks.
+	PodsReady map[schema.Name]bool `json:"podsReady,omitempty"`
+	Observed  reconciler.State     `json:"observed"`
 	// Desired is what the node's own documents ask for now.
 	Desired reconciler.State `json:"desired"`
 }

@@ -143,12 +143,19 @@ type PeerRejected struct {
 
 // Pod is a pod of this node.
 type Pod struct {
-	Namespace   string       `json:"namespace"`
-	Name        string       `json:"name"`
-	Addresses   []netip.Addr `json:"addresses"`
-	Ready       bool         `json:"ready"`
-	HostNetwork bool         `json:"hostNetwork,omitempty"`
-	Netns       string       `json:"netns,omitempty"`
+	Namespace string       `json:"namespace"`
+	Name      string       `json:"name"`
+	Addresses []netip.Addr `json:"addresses"`
+	Ready     bool         `json:"ready"`
+	// Up: its namespace and interface are there, so that processes can be
+	// started in it.
+	Up bool `json:"up,omitempty"`
+	// Probed: its document has readiness probes.
+	Probed bool `json:"probed,omitempty"`
+	// Reason says why it is not ready.
+	Reason      string `json:"reason,omitempty"`
+	HostNetwork bool   `json:"hostNetwork,omitempty"`
+	Netns       string `json:"netns,omitempty"`
 }
 
 // Service is a service with what it answers on.

@@ -18,6 +18,7 @@ import (
 	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/reconciler/linux"
 	"github.com/poplin-net/poplin/reconciler/nft"
 	"github.com/poplin-net/poplin/reconciler/tunnel"
@@ -36,6 +37,7 @@ type Daemon struct {
 	watcher    *source.Watcher
 	membership *membership
 	addresses  *addressBook
+	readiness  *readiness
 	account    account
 	notify     notifier
 
@@ -78,6 +80,10 @@ func New(o Options) (*Daemon, error) {
 		accepted: make(chan struct{}), compiler: compile.New(),
 	}
 	d.membership = &membership{o: o, kick: d.kick}
+	prober := health.New(health.Options{
+		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Log: o.Log,
+	})
+	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
 
@@ -183,6 +189,20 @@ func (d *Daemon) kick() {
 	}
 }
 
+// kickFor kicks for everything that a channel tells.
+func (d *Daemon) kickFor(changes <-chan struct{}) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changes:
+				d.kick()
+			}
+		}
+	}
+}
+
 // reconcile runs the loop once the first revision is there.
 func (d *Daemon) reconcile(ctx context.Context) error {
 	select {
@@ -201,8 +221,10 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	defer tasks.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	failed := make(chan error, 2)
-	for _, run := range []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run} {
+	prober := d.readiness.prober
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes())}
+	failed := make(chan error, len(runs))
+	for _, run := range runs {
 		tasks.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {
 				failed <- err

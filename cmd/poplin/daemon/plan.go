@@ -13,6 +13,7 @@ import (
 	"github.com/poplin-net/poplin/overlay"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/schema"
 	"github.com/poplin-net/poplin/schema/source"
 )
@@ -136,6 +137,12 @@ func stateOf(f facts, g goal, observed reconciler.State) api.State {
 	if f.revision != nil {
 		s.Revision = f.revision.ID
 	}
+	if f.health != nil {
+		s.PodsReady = make(map[schema.Name]bool, len(f.health))
+	}
+	for name, result := range f.health {
+		s.PodsReady[name] = result.Ready
+	}
 	return s
 }
 
@@ -190,6 +197,7 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	l.facts = facts{
 		node: o.Node, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
 		gossip: true, bridgeNF: host.BridgeNetfilter,
+		health: lastHealth(o, t.linux.Namespaces(), l.last, next),
 	}
 	for i := range l.facts.members.Peers {
 		l.facts.members.Peers[i].State = overlay.PeerAlive
@@ -258,6 +266,12 @@ func PlanOffline(state api.State, dir, node string) (api.Plan, error) {
 	f := facts{
 		node: state.Node, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
 		addresses: state.PodAddresses, observed: state.Observed, gossip: true,
+	}
+	if state.PodsReady != nil {
+		f.health = make(map[schema.Name]health.Result, len(state.PodsReady))
+	}
+	for name, ready := range state.PodsReady {
+		f.health[name] = health.Result{Ready: ready}
 	}
 	g := foresee(f, compile.New(), nil)
 	if !hasTunnel(state.Desired) {

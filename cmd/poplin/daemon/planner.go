@@ -8,6 +8,7 @@ import (
 	"github.com/poplin-net/poplin/overlay"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
@@ -28,6 +29,9 @@ type facts struct {
 	// standing are the namespaces of pods that stood at the end of the last
 	// round: a pod that is being repaired in this one stays ready.
 	standing map[string]bool
+	// health is what is known of this node's pods; nil where nobody looks:
+	// they are then ready as soon as they stand.
+	health map[schema.Name]health.Result
 	// gossip says that members tell who is alive; without it (--once, plan
 	// of another host) documents are all there is.
 	gossip bool
@@ -39,6 +43,7 @@ type goal struct {
 	view      view.View
 	host      compile.Host
 	addresses map[schema.Name][]netip.Addr
+	standing  map[string]bool // namespaces of pods that can be reached
 	problems  []compile.Problem
 	// complete says that deletions are safe: gossip has been heard, and this
 	// node's own claims are settled.
@@ -56,9 +61,9 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	if f.frozen {
 		maps.DeleteFunc(assigned, func(pod schema.Name, now []netip.Addr) bool { return !slices.Equal(now, f.addresses[pod]) })
 	}
-	g := goal{addresses: assigned, problems: problems}
+	g := goal{addresses: assigned, problems: problems, standing: standing(f)}
 	g.view = view.View{
-		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(c, f.node, assigned, standing(f))},
+		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(f, g)},
 		Peers: peersOf(c, f.node, f.members),
 	}
 	if !f.gossip {
@@ -83,7 +88,8 @@ func reach(f facts, compiler *compile.Compiler) goal {
 
 // foresee computes the goal of the round after next. Pods are endpoints only
 // once they stand: a plan says what comes of it when the first round has made
-// them. With conflicts that may not come to pass (see Daemon.stand).
+// them, and servers listen in them. With conflicts that may not come to pass
+// (see Daemon.stand).
 func foresee(f facts, compiler *compile.Compiler, conflicts []reconciler.Conflict) goal {
 	g := reach(f, compiler)
 	if len(conflicts) > 0 {
@@ -92,6 +98,11 @@ func foresee(f facts, compiler *compile.Compiler, conflicts []reconciler.Conflic
 	f.standing = standing(f)
 	for _, p := range g.view.Self.Pods {
 		f.standing[reconciler.NamespaceName(p.Namespace, p.Name)] = true
+		name := schema.Name{Namespace: p.Namespace, Name: p.Name}
+		if _, seen := f.health[name]; !seen && f.health != nil {
+			f.health = maps.Clone(f.health)
+			f.health[name] = health.Result{Ready: true}
+		}
 	}
 	return reach(f, compiler)
 }
@@ -130,17 +141,24 @@ func standing(f facts) map[string]bool {
 	return out
 }
 
-// ownPods are this node's pods with a namespace; ready are the namespaces of
-// those that can be reached.
-func ownPods(c *schema.Config, node string, assigned map[schema.Name][]netip.Addr, ready map[string]bool) []view.Pod {
+// ownPods are this node's pods: those with an address of their own, and those
+// in the host's network. They are ready if they can be reached and what looks
+// at them says so.
+func ownPods(f facts, g goal) []view.Pod {
 	var out []view.Pod
-	for _, p := range c.Pods {
-		addresses := assigned[p.Meta.Name]
-		if p.NodeName != node || p.HostNetwork || len(addresses) == 0 {
+	for _, p := range f.revision.Config.Pods {
+		if p.NodeName != f.node {
 			continue
 		}
-		netns := reconciler.NamespaceName(p.Namespace, p.Meta.Name.Name)
-		out = append(out, view.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Addresses: addresses, Ready: ready[netns]})
+		pod := view.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Ready: f.health == nil || f.health[p.Meta.Name].Ready}
+		if !p.HostNetwork {
+			pod.Addresses = g.addresses[p.Meta.Name]
+			pod.Ready = pod.Ready && g.standing[netnsOf(p)]
+			if len(pod.Addresses) == 0 {
+				continue
+			}
+		}
+		out = append(out, pod)
 	}
 	return out
 }

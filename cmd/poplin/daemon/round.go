@@ -12,6 +12,7 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
 
@@ -48,6 +49,10 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		}
 		f.members = d.membership.snapshot()
 	}
+	namespaces := d.targets.linux.Namespaces()
+	if f.gossip {
+		f.health = d.readiness.results(c, d.o.Node, namespaces)
+	}
 	g := reach(f, d.compiler)
 	if len(g.Subnets) > 0 && !sameAddresses(g.addresses, d.addresses.pods) {
 		if err := d.addresses.write(g.addresses); err != nil {
@@ -58,11 +63,27 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		}
 	}
 	d.announce(revision, g)
-	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Joined, f.members.Claims, f.members.Owners, g.view.Peers)}
+	if f.gossip {
+		d.readiness.remember(g, namespaces)
+		d.readiness.follow(f, g, namespaces)
+	}
+	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Joined, f.members.Claims, f.members.Owners, presence(g.view.Peers))}
 	cause := d.inputs.cause(now)
 	d.inputs = now
 	d.account.computed(f, g)
 	return reconciler.Desired{State: g.State, Cause: cause, Complete: g.complete}, nil
+}
+
+// presence is what a view says of peers but for the readiness of their pods.
+func presence(peers []view.Peer) []view.Peer {
+	out := slices.Clone(peers)
+	for i := range out {
+		out[i].Pods = slices.Clone(out[i].Pods)
+		for j := range out[i].Pods {
+			out[i].Pods[j].Ready = false
+		}
+	}
+	return out
 }
 
 // cause tells what differs between the inputs of two rounds.
@@ -119,7 +140,7 @@ func preferFamily(addresses []netip.Addr, family string) []netip.Addr {
 func (d *Daemon) announce(r *revision, g goal) {
 	a := overlay.Announcement{
 		Underlay: advertised(r.Config, d.o.Node, g.host.Underlay.Addresses), Backend: string(r.Config.Cluster.Overlay.Backend), Port: r.Config.Cluster.Overlay.Port,
-		MTU: g.MTU, Revision: r.ID, Digest: r.Digest,
+		MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
 	}
 	if rejected := d.documents.state().rejected; rejected != nil {
 		a.Rejected = &overlay.Rejection{Revision: rejected.Revision, Error: firstError(rejected.Diagnostics)}
@@ -161,6 +182,9 @@ func (d *Daemon) stand(r reconciler.Round) map[string]bool {
 	d.standing = map[string]bool{}
 	if r.Err == nil && len(r.Conflicts) == 0 {
 		for _, p := range d.account.read().goal.view.Self.Pods {
+			if len(p.Addresses) == 0 {
+				continue // in the host's network
+			}
 			d.standing[reconciler.NamespaceName(p.Namespace, p.Name)] = true
 		}
 	}

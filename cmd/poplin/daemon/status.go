@@ -11,6 +11,7 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/services"
+	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 	"github.com/poplin-net/poplin/schema/source"
 )
@@ -36,6 +37,8 @@ func (d *Daemon) Status() api.Status {
 	// Gossip goes on between rounds; what it says is read afresh.
 	if a.facts.revision != nil {
 		a.facts.members = d.membership.snapshot()
+		// So do looks at pods that change nothing but the reason.
+		a.facts.health = d.readiness.prober.Results()
 	}
 	fillNode(&s, a)
 	fillMembers(&s, a)
@@ -68,17 +71,34 @@ func fillNode(s *api.Status, a accountState) {
 		}
 		s.Subnets = append(s.Subnets, out)
 	}
-	for _, p := range g.view.Self.Pods {
-		s.Pods = append(s.Pods, api.Pod{Namespace: p.Namespace, Name: p.Name, Addresses: p.Addresses, Ready: p.Ready, Netns: reconciler.NamespaceName(p.Namespace, p.Name)})
-	}
+	probed := map[schema.Name]bool{}
 	for _, p := range c.Pods {
-		if p.NodeName == s.Node && p.HostNetwork {
-			s.Pods = append(s.Pods, api.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Addresses: s.Underlay.Addresses, Ready: true, HostNetwork: true})
-		}
+		probed[p.Meta.Name] = len(p.Probes) > 0
 	}
-	slices.SortFunc(s.Pods, func(a, b api.Pod) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
+	for _, p := range g.view.Self.Pods {
+		out := podStatus(p, a)
+		out.Probed = probed[schema.Name{Namespace: p.Namespace, Name: p.Name}]
+		s.Pods = append(s.Pods, out)
+	}
+}
+
+func podStatus(p view.Pod, a accountState) api.Pod {
+	out := api.Pod{Namespace: p.Namespace, Name: p.Name, Addresses: p.Addresses, Ready: p.Ready}
+	if out.HostNetwork = len(p.Addresses) == 0; out.HostNetwork {
+		out.Addresses, out.Up = a.goal.host.Underlay.Addresses, true
+	} else {
+		out.Netns = reconciler.NamespaceName(p.Namespace, p.Name)
+		out.Up = a.goal.standing[out.Netns]
+	}
+	switch {
+	case p.Ready:
+	case !out.Up:
+		out.Reason = "has no interface yet"
+	default:
+		result := a.facts.health[schema.Name{Namespace: p.Namespace, Name: p.Name}]
+		out.Reason = cmp.Or(result.Reason, "was not looked at yet")
+	}
+	return out
 }
 
 func podsIn(sub compile.Subnet, g goal) int {
@@ -205,6 +225,26 @@ func (d *Daemon) orphans() []api.Problem {
 	return out
 }
 
+// emptyPools are services that have endpoints, of which none takes
+// connections on any node.
+func emptyPools(all []services.Service) []api.Problem {
+	var out []api.Problem
+	for _, s := range all {
+		ready, total := 0, 0
+		for _, f := range s.Frontends {
+			ready += f.Ready
+			total = max(total, f.Total)
+		}
+		if total > 0 && ready == 0 {
+			out = append(out, api.Problem{
+				What:   fmt.Sprintf("service %s: none of its endpoints (%d) is ready: connections are refused", s.Document.Meta.Name, total),
+				Remedy: "`poplin status pods` on their nodes says why",
+			})
+		}
+	}
+	return out
+}
+
 // problemsOf collects what stands in the way, most urgent first.
 func problemsOf(docs documentsState, a accountState) []api.Problem {
 	var out []api.Problem
@@ -233,5 +273,6 @@ func problemsOf(docs documentsState, a accountState) []api.Problem {
 	for _, p := range a.goal.problems {
 		add(p.What, p.Remedy)
 	}
+	out = append(out, emptyPools(a.goal.Services)...)
 	return out
 }

@@ -51,7 +51,7 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 		if m.State == overlay.PeerAlive || !members.Joined {
 			p.State = view.Alive
 		}
-		p.Pods = podsOf(m.Pods)
+		p.Pods, p.Health = podsOf(m.Pods), m.Health
 	}
 	for _, s := range c.Subnets {
 		if s.Node != "" {

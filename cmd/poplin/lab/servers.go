@@ -109,17 +109,21 @@ func (s *servers) round() <-chan time.Time {
 	return nil
 }
 
-// wanted lists the ports of all pods of the host whose namespace is there.
+// wanted lists the ports of all pods of the host whose namespace is there. A
+// pod that the tree has lost is served until the daemon, too, removes it: it
+// may hold that revision back.
 func (s *servers) wanted() map[endpoint]bool {
 	wanted := map[endpoint]bool{}
 	config := s.trees.config(s.node.Tree)
 	if config == nil {
 		return wanted
 	}
+	known := map[schema.Name]bool{}
 	for _, pod := range config.Pods {
-		if pod.NodeName != s.node.Name || len(pod.Ports) == 0 {
+		if pod.NodeName != s.node.Name {
 			continue
 		}
+		known[pod.Name] = true
 		e := endpoint{pod: pod.Name, hostNetwork: pod.HostNetwork}
 		if !pod.HostNetwork {
 			inode, err := s.node.place.inode(e.namespace())
@@ -131,6 +135,13 @@ func (s *servers) wanted() map[endpoint]bool {
 		for _, p := range pod.Ports {
 			e.protocol, e.port = p.Protocol, p.Port
 			wanted[e] = true
+		}
+	}
+	for e := range s.open {
+		if !e.hostNetwork && !known[e.pod] {
+			if inode, err := s.node.place.inode(e.namespace()); err == nil && inode == e.inode {
+				wanted[e] = true
+			}
 		}
 	}
 	return wanted
