@@ -53,18 +53,18 @@ func formats() map[string]format {
 		"cluster-ip":          ok("an IP address, None or empty", func(s string) bool { return s == "" || s == "None" || isIP(s) }),
 		"duration-positive":   ok("a time span such as 72h or 90m, above zero", func(s string) bool { d, err := time.ParseDuration(s); return err == nil && d > 0 }),
 		"port-range":          ok("two ports with - between, the first not above the second (30000-32767)", func(s string) bool { _, ok := parsePortRange(s); return ok }),
-		"service-port-ranges": ok("ranges of ports with commas between, each with /TCP, /UDP, /SCTP or nothing (10000-10999/UDP, 5000-5009)", func(s string) bool { _, ok := parseServiceRanges(s); return ok }),
 		"node-port-address":   ok("primary, all or a CIDR without host bits", func(s string) bool { return s == "primary" || s == "all" || isCIDR(s) }),
 		"interface-name":      ok("a network interface's name (1 to 15 characters, without space, / : or %)", func(s string) bool { return linkName.MatchString(s) && s != "." && s != ".." }),
 		"kind":                ok("*, a kind or Kind.group", kindName.MatchString),
-		"weight":              ok("a whole number from 1 to 100 in quotes", func(s string) bool { return wholeNumber.MatchString(s) && atoi(s) >= 1 && atoi(s) <= 100 }),
 		"count":               ok("a whole number in quotes", wholeNumber.MatchString),
 		"count-or-percent":    ok("a whole number, or a share such as 50%", percentRange.MatchString),
 		"net-sysctl":          ok("the name of a setting below net; others belong to the whole host", netSysctl.MatchString),
-		"one-line":            ok("one line", func(s string) bool { return !strings.ContainsAny(s, "\n\r\x00") }),
 		"probe-host":          ok("an IP address; a name is not looked up (the header Host goes into httpHeaders)", isProbeHost),
 		"url-path":            ok("a path such as /healthz?full=1, without spaces", isURLPath),
 		"header-name":         ok("the name of an HTTP header (A-Z, a-z, 0-9 and -)", headerName.MatchString),
+		"one-line":            ok("one line", func(s string) bool { return !strings.ContainsAny(s, "\n\r\x00") }),
+		"service-port-ranges": ok("ranges of ports with commas between, each with /TCP, /UDP, /SCTP or nothing (10000-10999/UDP, 5000-5009)", func(s string) bool { _, ok := parseServiceRanges(s); return ok }),
+		"weight":              ok("a whole number from 1 to 100 in quotes", func(s string) bool { return wholeNumber.MatchString(s) && atoi(s) >= 1 && atoi(s) <= 100 }),
 	}
 }
 

@@ -225,8 +225,8 @@ type live struct {
 	pods     map[podKey]view.Pod
 	underlay map[string][]netip.Addr
 	failed   map[string]bool
-	zones    map[string]string // of nodes that have one
 	health   map[string]bool   // nodes that tell of pods in their own network
+	zones    map[string]string // of nodes that have one
 }
 
 // podKey includes the node: a pod that moved is where the documents say, as
@@ -234,7 +234,7 @@ type live struct {
 type podKey struct{ node, namespace, name string }
 
 func newLive(c *schema.Config, v view.View, host Host) *live {
-	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, zones: map[string]string{}, health: map[string]bool{}}
+	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, health: map[string]bool{}, zones: map[string]string{}}
 	for _, n := range c.Nodes {
 		if zone := n.Labels[schema.ZoneLabel]; zone != "" {
 			l.zones[n.Meta.Name.Name] = zone
