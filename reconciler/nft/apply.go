@@ -34,7 +34,13 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 		t.monitor.forget()
 		return err
 	}
-	t.purge(ctx, desired)
+	if err := t.forgetClients(); err != nil {
+		t.log.Warn("clients still stick to endpoints that left", "error", err)
+	} else {
+		t.touched.freed = nil
+	}
+	t.purger.add(ctx, t.touched, desired)
+	t.touched = touched{freed: t.touched.freed}
 	news, err := t.monitor.drain()
 	if news {
 		t.kick()

@@ -53,8 +53,19 @@ func BenchmarkLoad1000x10(b *testing.B) {
 	}
 }
 
+// BenchmarkReplaceEndpointOf1000x10 has the target running, as in the daemon:
+// the search for stale connections is beside the commit.
 func BenchmarkReplaceEndpointOf1000x10(b *testing.B) {
 	x := target(b, newNetns(b))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- x.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			b.Error(err)
+		}
+	}()
 	states := []reconciler.State{many(1000, 10)}
 	states = append(states, replaced(states[0], "10.244.99.1:80"))
 	reach(b, x, states[0])

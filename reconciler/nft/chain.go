@@ -35,7 +35,7 @@ func (k frontendKey) with(values ...value) []value {
 }
 
 // firsts are the numbers of the first slot and the first id of a chain.
-func firsts(c reconciler.Chain) (slot, id int) {
+func firsts(c reconciler.Chain) (slot, id uint32) {
 	if c.Local {
 		return reconciler.LocalSlots, reconciler.FirstLocalID
 	}
@@ -99,7 +99,7 @@ func hashRules(c reconciler.Chain) []rule {
 const hashSeed = 0x706f706c
 
 // hashed sends the connection to the slot that its source address says.
-func hashed(c reconciler.Chain, key frontendKey, first int) rule {
+func hashed(c reconciler.Chain, key frontendKey, first uint32) rule {
 	word := 0
 	for _, v := range key.values {
 		word += v.words
@@ -109,7 +109,7 @@ func hashed(c reconciler.Chain, key frontendKey, first int) rule {
 		rule{
 			source(c.Family).load(register(resultWord)),
 			&expr.Hash{SourceRegister: register(resultWord), DestRegister: register(word), Length: uint32(addressLength(c.Family)),
-				Modulus: uint32(c.Slots), Offset: uint32(first), Seed: hashSeed, Type: expr.HashTypeJenkins},
+				Modulus: uint32(c.Slots), Offset: first, Seed: hashSeed, Type: expr.HashTypeJenkins},
 			&expr.Lookup{SourceRegister: register(0), SetName: string(key.endpoints), IsDestRegSet: true, DestRegister: register(0)},
 		},
 		destinationNAT(c.Family, 0))
@@ -133,11 +133,11 @@ func recallRules(c reconciler.Chain) []rule {
 	_, first := firsts(c)
 	var out []rule
 	for i := range c.ID {
-		id := random(1, first+i)
+		id := random(1, first+uint32(i))
 		out = append(out, join(
 			endpoint(key.endpoints, resultWord, key.with(id)...),
 			in(key.affinity, key.with(source(c.Family), id)...),
-			refresh(key.affinity, timeout(c), key.with(source(c.Family), number(uint32(first+i)))...),
+			refresh(key.affinity, timeout(c), key.with(source(c.Family), number(first+uint32(i)))...),
 			destinationNAT(c.Family, resultWord)))
 	}
 	return out
@@ -149,8 +149,8 @@ func stickRules(c reconciler.Chain) []rule {
 	key := keyOf(c)
 	_, first := firsts(c)
 	return []rule{
-		refresh(key.affinity, timeout(c), key.with(source(c.Family), number(uint32(first+c.ID)))...),
-		translate(c.Family, key.endpoints, key.with(random(1, first+c.ID))...),
+		refresh(key.affinity, timeout(c), key.with(source(c.Family), number(first+uint32(c.ID)))...),
+		translate(c.Family, key.endpoints, key.with(random(1, first+uint32(c.ID)))...),
 		drop(),
 	}
 }

@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -57,63 +56,6 @@ type connection struct {
 	replied    bool           // the endpoint has answered
 	tuple      []byte         // names the connection to the kernel
 	id, zone   []byte
-}
-
-// purge deletes the connections that a plan left stale. A failure is logged:
-// the tables are right, and what was missed is tried again with the next plan.
-func (t *Target) purge(ctx context.Context, desired reconciler.State) {
-	if err := t.forgetClients(); err != nil {
-		t.log.Warn("clients still stick to endpoints that left", "error", err)
-	} else {
-		clear(t.touched.freed)
-	}
-	t.touched.settle(desired)
-	list := t.touched.frontends()
-	if len(list) == 0 {
-		t.touched = touched{freed: t.touched.freed}
-		return
-	}
-	n, err := t.purgeFrontends(ctx, list)
-	if err != nil {
-		t.log.Warn("stale connections could not be deleted", "error", err)
-		return
-	}
-	if n > 0 {
-		t.log.Info("deleted stale connections", "count", n, "frontends", len(list))
-	}
-	t.touched = touched{freed: t.touched.freed}
-}
-
-func (t *Target) purgeFrontends(ctx context.Context, list []frontend) (n int, err error) {
-	var conns [2]*netlink.Conn // one to read, one to delete while reading
-	for i := range conns {
-		conn, e := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: t.netns})
-		if e != nil {
-			return 0, fmt.Errorf("conntrack: %w", e)
-		}
-		defer func() { err = errors.Join(err, conn.Close()) }()
-		conns[i] = conn
-	}
-	local, err := localAddresses(t.netns)
-	if err != nil {
-		return 0, err
-	}
-	for _, d := range dumps(list) {
-		for m, err := range request(conns[0], conntrackGet, netlink.Dump, byte(family(d.family)), d.filter...) {
-			if err = errors.Join(err, ctx.Err()); err != nil {
-				return n, fmt.Errorf("conntrack: %w", err)
-			}
-			c, ok := parseConnection(m)
-			if !ok || !t.touched.stale(c, local) {
-				continue
-			}
-			if err := deleteConnection(conns[1], d.family, c); err != nil {
-				return n, fmt.Errorf("conntrack: %w", err)
-			}
-			n++
-		}
-	}
-	return n, nil
 }
 
 // dump is one question to the kernel.
@@ -230,8 +172,11 @@ func deleteConnection(conn *netlink.Conn, f reconciler.Family, c connection) err
 	return nil
 }
 
+// addressTest tells the addresses of this host.
+type addressTest func(netip.Addr) bool
+
 // localAddresses gives a test for the addresses of the namespace's host.
-func localAddresses(netns int) (func(netip.Addr) bool, error) {
+func localAddresses(netns int) (addressTest, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{NetNS: netns})
 	if err != nil {
 		return nil, fmt.Errorf("addresses: %w", err)

@@ -89,9 +89,9 @@ func original(key expr.CtKey, words int) value {
 }
 
 // random draws one of offset … offset+modulus-1, in host byte order.
-func random(modulus, offset int) value {
+func random(modulus int, offset uint32) value {
 	return value{1, func(r uint32) expr.Any {
-		return &expr.Numgen{Register: r, Modulus: uint32(modulus), Type: unix.NFT_NG_RANDOM, Offset: uint32(offset)}
+		return &expr.Numgen{Register: r, Modulus: uint32(modulus), Type: unix.NFT_NG_RANDOM, Offset: offset}
 	}}
 }
 

@@ -129,7 +129,7 @@ func (s service) group() *reconciler.Group {
 			stick := s.stick(first > 0, target)
 			_, id := firsts(stick)
 			add(sets.sticky, func(e *reconciler.Element) { e.Slot, e.Chain = uint32(first+i), stick.Name() })
-			add(sets.endpoints, func(e *reconciler.Element) { e.Slot, e.Target = uint32(id+stick.ID), target })
+			add(sets.endpoints, func(e *reconciler.Element) { e.Slot, e.Target = id+uint32(stick.ID), target })
 		}
 	}
 	return g

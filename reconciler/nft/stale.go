@@ -144,7 +144,7 @@ func (t *touched) frontends() []frontend {
 // stale reports whether a connection goes where new ones do not go any more,
 // and would stay there: UDP clients reuse a port for hours, and a TCP client
 // repeats its SYN. local tells the addresses of this host.
-func (t *touched) stale(c connection, local func(netip.Addr) bool) bool {
+func (t *touched) stale(c connection, local addressTest) bool {
 	f := frontend{reconciler.FamilyOf(c.to.Addr()), c.to.Addr(), c.protocol, c.to.Port()}
 	nodePort := f
 	nodePort.address = netip.Addr{}

@@ -30,6 +30,7 @@ type Target struct {
 	log     *slog.Logger
 	changes chan struct{}
 	monitor *monitor
+	purger  *purger
 
 	mu   sync.Mutex // held while the tables are read or written
 	conn *nftables.Conn
@@ -39,7 +40,7 @@ type Target struct {
 	// desired is the last state that was asked for: its groups are given
 	// back where the tables hold them whole.
 	desired reconciler.State
-	touched touched                                // by plans since connections were last looked through
+	touched touched                                // by plans that were not carried out yet
 	tables  map[reconciler.Family]reconciler.Table // the tables that are ours, as seen
 	handles map[reconciler.Family]uint64           // the kernel's numbers of them
 	chains  map[reconciler.Chain]bool              // that are in them, as seen
@@ -58,6 +59,7 @@ func New(o Options) (*Target, error) {
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
+	t.purger = &purger{netns: o.NetNS, log: t.log, wake: make(chan struct{}, 1)}
 	var err error
 	if t.monitor, err = newMonitor(o.NetNS); err != nil {
 		return nil, err
@@ -73,6 +75,7 @@ func New(o Options) (*Target, error) {
 func (t *Target) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.purger.purge(context.Background()) // what a plan left just before
 	return errors.Join(t.disconnect(), t.monitor.close())
 }
 
@@ -114,8 +117,14 @@ func (t *Target) Kinds() []reconciler.Kind {
 func (t *Target) Changes() <-chan struct{} { return t.changes }
 
 // Run listens for changes that others make to our tables until ctx ends.
-// Without it Observe still notices them.
+// Without it Observe still notices them. Meanwhile Apply does not wait until
+// stale connections are deleted.
 func (t *Target) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var purging sync.WaitGroup
+	purging.Go(func() { t.purger.run(ctx) })
+	defer purging.Wait()
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
 		// The past wakes a blocked read. It fails only on a closed socket.
 		_ = t.monitor.conn.SetReadDeadline(time.Unix(1, 0))

@@ -275,6 +275,38 @@ func TestStaleUDPConnectionsAreDeleted(t *testing.T) {
 	}
 }
 
+// While the target runs, stale connections are deleted beside the commits.
+func TestStaleConnectionsAreDeletedBesideCommits(t *testing.T) {
+	w := newNetwork(t)
+	w.server(w.podB, "b", podsB)
+	w.server(w.podC, "c", podsC)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.target.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	w.serve(map[uint16][2][]string{1: {{podsB[0]}, {podsB[1]}}})
+	for i := range families() {
+		c, err := w.podA.dial("udp", vips[i], 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		for n := range 6 {
+			pod, name := [][2]string{podsB, podsC}[n%2], []string{"b", "c"}[n%2]
+			w.serve(map[uint16][2][]string{1: {{pod[0]}, {pod[1]}}})
+			eventually(t, "an answer of "+name, func() bool {
+				got, err := exchange(c, "udp")
+				return err == nil && strings.HasPrefix(got, name)
+			})
+		}
+	}
+}
+
 // A SYN that went to an endpoint that is gone takes its connection with it,
 // unless the connection is forgotten.
 func TestUnansweredTCPConnectionsAreDeleted(t *testing.T) {

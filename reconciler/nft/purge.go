@@ -1,0 +1,148 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"sync"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/reconciler"
+)
+
+// purger deletes the connections that plans left stale. To find them makes
+// the kernel walk its whole table, for milliseconds, so while run is running
+// a plan does not wait for it.
+type purger struct {
+	netns int
+	log   *slog.Logger
+	wake  chan struct{} // of size one
+
+	mu      sync.Mutex
+	pending touched // by plans since connections were last looked through
+	plans   int     // how many
+	running bool
+}
+
+// add takes over what a plan that was carried out touched.
+func (p *purger) add(ctx context.Context, x touched, desired reconciler.State) {
+	p.mu.Lock()
+	p.pending.merge(x)
+	p.pending.settle(desired)
+	p.plans++
+	running := p.running
+	p.mu.Unlock()
+	if !running {
+		p.purge(ctx)
+		return
+	}
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run deletes stale connections after each plan until ctx ends.
+func (p *purger) run(ctx context.Context) {
+	p.setRunning(true)
+	defer p.setRunning(false)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+			p.purge(ctx)
+		}
+	}
+}
+
+func (p *purger) setRunning(running bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.running = running
+}
+
+// purge looks through the connections once. A failure is logged: the tables
+// are right, and what was missed is tried again after the next plan.
+func (p *purger) purge(ctx context.Context) {
+	p.mu.Lock()
+	list, plans := p.pending.frontends(), p.plans
+	p.mu.Unlock()
+	if len(list) > 0 {
+		n, err := p.purgeFrontends(ctx, list)
+		if ctx.Err() != nil {
+			return // the rest is for Close
+		}
+		if err != nil {
+			p.log.Warn("stale connections could not be deleted", "error", err)
+			return
+		}
+		if n > 0 {
+			p.log.Info("deleted stale connections", "count", n, "frontends", len(list))
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.plans == plans {
+		p.pending = touched{}
+	}
+}
+
+// stale asks what holds now: an endpoint may be back since the search began.
+func (p *purger) stale(c connection, local addressTest) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.pending.stale(c, local)
+}
+
+func (p *purger) purgeFrontends(ctx context.Context, list []frontend) (n int, err error) {
+	var conns [2]*netlink.Conn // one to read, one to delete while reading
+	for i := range conns {
+		conn, e := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: p.netns})
+		if e != nil {
+			return 0, fmt.Errorf("conntrack: %w", e)
+		}
+		defer func() { err = errors.Join(err, conn.Close()) }()
+		conns[i] = conn
+	}
+	local, err := localAddresses(p.netns)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range dumps(list) {
+		for m, err := range request(conns[0], conntrackGet, netlink.Dump, byte(family(d.family)), d.filter...) {
+			if err = errors.Join(err, ctx.Err()); err != nil {
+				return n, fmt.Errorf("conntrack: %w", err)
+			}
+			c, ok := parseConnection(m)
+			if !ok || !p.stale(c, local) {
+				continue
+			}
+			if err := deleteConnection(conns[1], d.family, c); err != nil {
+				return n, fmt.Errorf("conntrack: %w", err)
+			}
+			n++
+		}
+	}
+	return n, nil
+}
+
+// merge adds what another one collected, but for freed ids.
+func (t *touched) merge(o touched) {
+	if t.groups == nil {
+		t.left, t.opened, t.groups = map[frontend]map[netip.AddrPort]bool{}, map[frontend]bool{}, map[string]bool{}
+	}
+	for f, left := range o.left {
+		if t.left[f] == nil {
+			t.left[f] = map[netip.AddrPort]bool{}
+		}
+		maps.Copy(t.left[f], left)
+	}
+	maps.Copy(t.opened, o.opened)
+	maps.Copy(t.groups, o.groups)
+}
