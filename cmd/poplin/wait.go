@@ -1,12 +1,63 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/schema"
 )
+
+func newWaitCommand() *cobra.Command {
+	var runDir string
+	var timeout time.Duration
+	var all bool
+	c := &cobra.Command{
+		Use:   "wait ready | revision R [--all] | pod/NS/NAME",
+		Short: "Wait until the node is in sync, follows a revision, or has a pod",
+		Example: `  poplin wait ready
+  poplin wait revision 4f2c9e1 --all --timeout 2m
+  poplin wait pod default/web-1`,
+		Args: cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			reached, err := waitCondition(args, all)
+			if err != nil {
+				return withCode(exitUsage, err)
+			}
+			ctx, cancel := context.WithTimeout(c.Context(), timeout)
+			defer cancel()
+			return withCode(exitRuntime, waitFor(ctx, api.NewClient(runDir), reached))
+		},
+	}
+	c.Flags().StringVar(&runDir, "run-dir", defaultRunDir, "where the daemon's socket is")
+	c.Flags().DurationVar(&timeout, "timeout", time.Minute, "how long to wait")
+	c.Flags().BoolVar(&all, "all", false, "revision: until every alive node follows it")
+	return c
+}
+
+// waitFor asks the daemon until the condition holds. A daemon that does not
+// answer yet may still come.
+func waitFor(ctx context.Context, client *api.Client, reached func(api.Status) (bool, string)) error {
+	missing := "the daemon does not answer"
+	for {
+		s, err := client.Status(ctx)
+		if err == nil {
+			var done bool
+			if done, missing = reached(s); done {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("gave up waiting: %s", missing)
+		case <-time.After(watchInterval):
+		}
+	}
+}
 
 // waitCondition parses what to wait for. The condition says what is missing.
 // A unit name's form NS_NAME, which has no slash to escape, is a pod too.

@@ -40,22 +40,3 @@ func (d *Daemon) Once(ctx context.Context) error {
 	}
 	return nil
 }
-
-// Reload implements api.Backend.
-func (d *Daemon) Reload(context.Context) error {
-	d.watcher.Reload()
-	d.kick()
-	return nil
-}
-
-// Ack implements api.Backend.
-func (d *Daemon) Ack(revision string) error {
-	if err := d.documents.ack(revision); err != nil {
-		return err
-	}
-	d.kick()
-	return nil
-}
-
-// Release implements api.Backend.
-func (d *Daemon) Release(what string) error { return d.membership.release(what) }

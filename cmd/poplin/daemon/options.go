@@ -3,8 +3,9 @@
 //
 // documents.go decides which revision is followed; membership.go owns the
 // gossip agent; round.go computes what a round is to reach and reports what
-// it did; planner.go does the same without touching anything; status.go says
-// what is going on.
+// it did; planner.go holds the computation, which plan.go uses without touching
+// anything; readiness.go says which pods take connections; status.go says what
+// is going on.
 package daemon
 
 import (
