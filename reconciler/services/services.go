@@ -22,6 +22,8 @@ import (
 type Service struct {
 	Document  *schema.Service
 	Frontends []Frontend
+	// Headless are the ready endpoints of a headless service.
+	Headless []HeadlessEndpoint
 }
 
 // FrontendKind says through which kind of address a frontend is reached.
@@ -125,7 +127,7 @@ func (r *Resolver) Resolve(v view.View, host Host) []Service {
 	live := newLive(r.config, v, host)
 	out := make([]Service, len(r.config.Services))
 	for i, s := range r.config.Services {
-		out[i] = Service{Document: s, Frontends: r.frontends(s, live)}
+		out[i] = Service{Document: s, Frontends: r.frontends(s, live), Headless: r.headless(s, live)}
 	}
 	return out
 }
