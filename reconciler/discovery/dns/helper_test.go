@@ -185,3 +185,18 @@ func address(ttl int) func(string, *wire.Msg) *wire.Msg {
 		return r
 	}
 }
+
+// packed is a query as it is sent; size 0 is for one without EDNS.
+func packed(t testing.TB, name string, size uint16) []byte {
+	t.Helper()
+	m := new(wire.Msg)
+	m.SetQuestion(name, wire.TypeA)
+	if size > 0 {
+		m.SetEdns0(size, false)
+	}
+	b, err := m.Pack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}

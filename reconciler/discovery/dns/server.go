@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -151,6 +152,12 @@ func (s *Server) Run(ctx context.Context) error {
 	cancel()
 	s.group.Wait()
 	return nil
+}
+
+// newWorker makes a worker for what does not come through a UDP socket. Its
+// turns start anywhere, for it may have one query only.
+func (s *Server) newWorker() *worker {
+	return &worker{Server: s, count: &s.counters[len(s.counters)-1], turn: rand.Uint32()}
 }
 
 // spawn starts a function that Run waits for, with a context that ends with

@@ -154,7 +154,7 @@ func (s *Server) serveConnections(l *net.TCPListener) {
 // which answers are there (RFC 7766 7), until the client is silent for too
 // long, or slow.
 func (s *Server) serveConnection(c *connection) {
-	w := &worker{Server: s, count: &s.counters[len(s.counters)-1]}
+	w := s.newWorker()
 	in, out := make([]byte, querySize), make([]byte, 0, querySize)
 	for {
 		data, err := c.read(in)

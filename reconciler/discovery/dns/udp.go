@@ -84,8 +84,7 @@ func (w *worker) later(p packet, send func([]byte), busy func()) {
 	}
 	w.spawn(func(ctx context.Context) {
 		defer w.tasks.leave(p.client)
-		own := &worker{Server: w.Server, count: &w.counters[len(w.counters)-1]}
-		send(own.ask(ctx, p))
+		send(w.newWorker().ask(ctx, p))
 	})
 }
 
