@@ -28,7 +28,7 @@ type backends struct {
 
 func newBackends(s *schema.Service, candidates []candidate) backends {
 	taking := choose(s, candidates)
-	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(candidates)}
+	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(endpointsOf(candidates))}
 	if s.InternalLocal || s.ExternalLocal {
 		here := slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local })
 		b.local = endpointsOf(choose(s, here))
