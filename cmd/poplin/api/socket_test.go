@@ -43,9 +43,12 @@ func (f *fakeDaemon) Plan(_ context.Context, tree *Tree) (Plan, error) {
 	return f.plan, f.err
 }
 func (f *fakeDaemon) State(context.Context) (State, error) { return f.state, f.err }
-func (f *fakeDaemon) Reload(context.Context) error         { return f.note("reload") }
-func (f *fakeDaemon) Ack(revision string) error            { return f.note("ack " + revision) }
-func (f *fakeDaemon) Release(what string) error            { return f.note("release " + what) }
+func (f *fakeDaemon) ExplainService(_ context.Context, namespace, name string) (ServiceExplanation, error) {
+	return ServiceExplanation{Namespace: namespace, Name: name, Selector: map[string]string{"app": "web"}}, f.err
+}
+func (f *fakeDaemon) Reload(context.Context) error { return f.note("reload") }
+func (f *fakeDaemon) Ack(revision string) error    { return f.note("ack " + revision) }
+func (f *fakeDaemon) Release(what string) error    { return f.note("release " + what) }
 
 func (f *fakeDaemon) note(what string) error {
 	f.asked = append(f.asked, what)
@@ -130,6 +133,21 @@ func TestCountersComeOnlyWhenAskedFor(t *testing.T) {
 	}
 	daemon.err = errors.New("no table")
 	if _, err := client.StatusCounted(t.Context()); err == nil || err.Error() != "no table" {
+		t.Error(err)
+	}
+}
+
+func TestExplanationsArrive(t *testing.T) {
+	daemon := &fakeDaemon{}
+	client := serve(t, daemon)
+	for _, name := range []string{"web", "we b/../x", "?"} {
+		if got, err := client.ExplainService(t.Context(), "default", name); err != nil || got.Name != name || got.Selector["app"] != "web" {
+			t.Errorf("%q: %+v, %v", name, got, err)
+		}
+	}
+	daemon.err = &UnknownError{"there is no service default/web"}
+	var unknown *UnknownError
+	if _, err := client.ExplainService(t.Context(), "default", "web"); !errors.As(err, &unknown) || err.Error() != daemon.err.Error() {
 		t.Error(err)
 	}
 }
