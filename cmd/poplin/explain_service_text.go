@@ -118,8 +118,11 @@ func leadsTo(f api.ExplainedFrontend) string {
 	case "dropped":
 		text += "; for clients from outside nothing, none is on this node: dropped"
 	}
-	if len(f.Sources) > 0 {
+	switch {
+	case len(f.Sources) > 0:
 		text += "; only for clients in " + joinText(f.Sources)
+	case f.Restricted:
+		text += "; for no client, as no source range is " + f.Family
 	}
 	if f.HashSlots > 0 {
 		text += fmt.Sprintf("; by a hash over %d slots", f.HashSlots)
@@ -173,7 +176,14 @@ func writeElements(w io.Writer, list []api.ExplainedElement) error {
 			missing++
 		}
 	}
-	if _, err := fmt.Fprintf(w, "nftables: %d objects, %d of them are not in the kernel\n", len(list), missing); err != nil {
+	title := fmt.Sprintf("nftables: %d objects, all in the kernel", len(list))
+	switch {
+	case len(list) == 0:
+		title = "nftables: nothing"
+	case missing > 0:
+		title = fmt.Sprintf("nftables: %d objects, of which the kernel lacks %d (!)", len(list), missing)
+	}
+	if _, err := fmt.Fprintln(w, title); err != nil {
 		return err
 	}
 	shown := 0

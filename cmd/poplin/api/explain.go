@@ -48,8 +48,9 @@ type ExplainedFrontend struct {
 	// Outside is where those of clients outside of pods and this host go, if
 	// that is not the same: local, dropped.
 	Outside string `json:"outside,omitempty"`
-	// Sources are the clients that may use it, where not all may.
-	Sources []netip.Prefix `json:"sources,omitempty"`
+	// Restricted: only clients in Sources may use it, and others are dropped.
+	Restricted bool           `json:"restricted,omitempty"`
+	Sources    []netip.Prefix `json:"sources,omitempty"`
 	// HashSlots is how many slots clients' addresses are spread over; 0 where
 	// endpoints are drawn at random.
 	HashSlots int `json:"hashSlots,omitempty"`

@@ -144,7 +144,7 @@ const (
 
 func explainedFrontend(s *schema.Service, f services.Frontend, counts map[reconciler.ElementKey]nft.Count) api.ExplainedFrontend {
 	out := api.ExplainedFrontend{
-		Frontend: frontendStatus(f, counts), To: toAll, Sources: f.Sources, HashSlots: f.HashSlots, Affinity: int(f.Affinity.Seconds()),
+		Frontend: frontendStatus(f, counts), To: toAll, Restricted: f.Restricted, Sources: f.Sources, HashSlots: f.HashSlots, Affinity: int(f.Affinity.Seconds()),
 	}
 	switch {
 	case f.Elsewhere:
