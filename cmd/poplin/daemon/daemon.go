@@ -81,7 +81,7 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.membership = &membership{o: o, kick: d.kick}
 	prober := health.New(health.Options{
-		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Log: o.Log,
+		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Commands: o.ExecProbes, Log: o.Log,
 	})
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil

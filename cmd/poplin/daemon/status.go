@@ -45,6 +45,9 @@ func (d *Daemon) Status() api.Status {
 	fillServices(&s, a.goal.Services)
 	d.fillTunnel(&s)
 	s.Problems = append(problemsOf(docs, a), d.orphans()...)
+	if docs.current != nil {
+		s.Problems = append(s.Problems, unrunProbes(d.o, docs.current.Config)...)
+	}
 	return s
 }
 
