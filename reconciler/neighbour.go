@@ -23,7 +23,7 @@ type ProxyNeighbourKey struct {
 
 func (p ProxyNeighbour) Kind() Kind   { return KindProxyNeighbour }
 func (p ProxyNeighbour) Key() Key     { return ProxyNeighbourKey(p) }
-func (p ProxyNeighbour) Needs() []Key { return []Key{LinkKey{"", p.Link}} }
+func (p ProxyNeighbour) Needs() []Key { return nil } // its link is the host's, not ours
 
 func (p ProxyNeighbour) String() string {
 	return "neighbour proxy " + p.Address.String() + " dev " + p.Link
