@@ -8,20 +8,9 @@ import (
 	"github.com/poplin-net/poplin/reconciler/services"
 )
 
-// balancers asks for what makes this node answer for the load balancer
-// addresses that it announces. The kernel answers, not the daemon, so that a
-// restart, or the end, of the daemon changes nothing.
-//
-// An address is a proxy neighbour on the underlay's link, not an address of
-// any link: as one of the host's own it would be the source of connections,
-// take node ports and whatever else listens on all addresses, and services
-// that are not ours would be reached at it. The route to the bridge is never
-// taken by packets for a port of the service, whose destination is changed
-// before; it is there because the kernel answers ARP only for what is not on
-// the link that asks.
-func (b *builder) balancers(all []services.Balancer) []*reconciler.Group {
-	link := b.Host.Underlay.Link
-	if len(b.subnets) == 0 || link == "" {
+// announced are the balancers that this node answers for.
+func (b *builder) announced(all []services.Balancer) []services.Balancer {
+	if len(b.subnets) == 0 || b.Host.Underlay.Link == "" || len(all) == 0 {
 		return nil
 	}
 	kept := map[netip.Addr]bool{}
@@ -32,14 +21,42 @@ func (b *builder) balancers(all []services.Balancer) []*reconciler.Group {
 			}
 		}
 	}
+	var out []services.Balancer
+	for _, a := range all {
+		mine := a.Node == b.Host.Node && !b.Unheard || kept[a.Address]
+		if mine && b.has(reconciler.FamilyOf(a.Address)) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func addressesOf(list []services.Balancer) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range list {
+		out = append(out, a.Address)
+	}
+	return out
+}
+
+// balancers asks for what makes this node answer for load balancer addresses.
+// The kernel answers, not the daemon, so that a restart, or the end, of the
+// daemon changes nothing.
+//
+// An address is a proxy neighbour on the underlay's link, not an address of
+// any link: as one of the host's own it would be the source of connections,
+// take node ports and whatever else listens on all addresses, and services
+// that are not ours would be reached at it. The route to the bridge is never
+// taken by packets for a port of the service, whose destination is changed
+// before; it is there because the kernel answers ARP only for what is not on
+// the link that asks.
+func (b *builder) balancers(announced []services.Balancer) []*reconciler.Group {
 	var groups []*reconciler.Group
 	var settings []reconciler.Object
 	seen := map[reconciler.Family]bool{}
-	for _, a := range all {
+	link := b.Host.Underlay.Link
+	for _, a := range announced {
 		family := reconciler.FamilyOf(a.Address)
-		if mine := a.Node == b.Host.Node && !b.Unheard || kept[a.Address]; !mine || !b.has(family) {
-			continue
-		}
 		groups = append(groups, &reconciler.Group{
 			Name: "load balancer " + a.Address.String(), Origin: b.origin(a.Services[0].Place),
 			Objects: []reconciler.Object{

@@ -69,7 +69,9 @@ type Result struct {
 	State    reconciler.State
 	Services []services.Service
 	Outside  services.Outside
-	Problems []Problem
+	// Announced are the load balancer addresses that this node answers for.
+	Announced []netip.Addr
+	Problems  []Problem
 	// MTU is what a packet of this node's pods may have, in bytes.
 	MTU int
 	// Subnets are this node's, with their gateways.
@@ -125,7 +127,8 @@ func (c *Compiler) Compile(in Input) Result {
 	groups = append(groups, b.masquerade())
 	self := services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses}
 	resolved, outside := c.resolver.Resolve(in.View, self), c.resolver.Outside(in.View, self)
-	groups = append(groups, b.balancers(outside.Balancers)...)
+	announced := b.announced(outside.Balancers)
+	groups = append(groups, b.balancers(announced)...)
 	compiled := c.compileServices(b, resolved)
 	groups = append(groups, b.chains(compiled)...)
 	groups = c.shared(groups)
@@ -134,7 +137,8 @@ func (c *Compiler) Compile(in Input) Result {
 	}
 	return Result{
 		State: reconciler.NewState(groups...), Services: resolved, Outside: outside, Problems: b.problems,
-		MTU: b.mtu, Subnets: b.subnets,
+		Announced: addressesOf(announced),
+		MTU:       b.mtu, Subnets: b.subnets,
 	}
 }
 

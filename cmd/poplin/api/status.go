@@ -169,6 +169,15 @@ type Service struct {
 	Ports          []string     `json:"ports"` // 80/TCP, 80:30080/TCP
 	Endpoints      int          `json:"endpoints"`
 	EndpointsReady int          `json:"endpointsReady"`
+	// Announced says which nodes announce its load balancer addresses.
+	Announced []Announced `json:"announced,omitempty"`
+}
+
+// Announced says which node answers for a load balancer address on the
+// network between the hosts.
+type Announced struct {
+	Address netip.Addr `json:"address"`
+	Node    string     `json:"node"` // "": none may
 }
 
 // Drift is something of ours that somebody else changed.
