@@ -55,9 +55,13 @@ func skeleton(f reconciler.Family) []chain {
 		}},
 		{name: "elsewhere", rules: elsewhereRules(f)},
 		{name: "frontends", rules: frontendRules(f)},
-		{"prerouting", &hook{nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
-		{"output", &hook{nftables.ChainHookOutput, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
-		{"postrouting", &hook{nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource}, masqueradeRules(f)},
+		{name: "traffic", rules: trafficRules(f)},
+		{"prerouting", &hook{nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
+		{"output", &hook{nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
+		{"postrouting", &hook{nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource}, masqueradeRules(f)},
+		{"count-forward", counting(nftables.ChainHookForward), []rule{join(translated(), jump("traffic"))}},
+		{"count-input", counting(nftables.ChainHookInput), []rule{join(notFromHost(), translated(), jump("traffic"))}},
+		{"count-output", counting(nftables.ChainHookOutput), []rule{join(translated(), jump("traffic"))}},
 	}
 }
 
@@ -122,6 +126,24 @@ func elsewhereRules(f reconciler.Family) []rule {
 		vmap(reconciler.SetMasqueradeServices, to, protocol(), originalPort()),
 		join(in(reconciler.SetLoadBalancerAddresses, to), masquerade()), // a range of ports
 		join(in(reconciler.SetNodePortAddresses, to), vmap(reconciler.SetMasqueradeNodePorts, protocol(), originalPort())),
+	}
+}
+
+// counting is where packets are counted: behind the filters of others, so that
+// what they drop is not.
+func counting(number *nftables.ChainHook) *hook {
+	return &hook{nftables.ChainTypeFilter, number, nftables.ChainPriorityRef(*nftables.ChainPriorityFilter + 10)}
+}
+
+// trafficRules count a packet of a translated connection for the frontend that
+// its client sends to, whichever direction the packet goes.
+func trafficRules(f reconciler.Family) []rule {
+	to := originalDestination(f)
+	counted := rule{&expr.Verdict{Kind: expr.VerdictReturn}}
+	return []rule{
+		join(in(reconciler.SetTraffic, to, protocol(), originalPort()), counted),
+		join(in(reconciler.SetNodePortAddresses, to), in(reconciler.SetNodePortTraffic, protocol(), originalPort()), counted),
+		in(reconciler.SetRangeTraffic, to, protocol(), originalPort()),
 	}
 }
 
