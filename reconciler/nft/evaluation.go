@@ -161,6 +161,7 @@ func (e *evaluation) runRule(chain string, r rule) (effect, error) {
 		}
 	}
 	e.step.Rule, e.step.Verdict = ruleText(e.rules.family, r), done.text
+	e.step.Decides = done.verdict == accept || done.verdict == stop
 	e.way.Steps = append(e.way.Steps, e.step)
 	return done, nil
 }

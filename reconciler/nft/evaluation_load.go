@@ -19,16 +19,27 @@ func offset(register uint32) int {
 	return int(register-unix.NFT_REG_1) * 16
 }
 
+// someLink is the number of a link that packets arrive by: any but loopback.
+// A packet that the host sends to itself is not followed further once it is
+// on its way there: what happens to its connection is settled by then.
+const someLink = 2
+
 // load runs an expression that puts something into a register.
 func (e *evaluation) load(x expr.Any) error {
 	switch x := x.(type) {
 	case *expr.Payload:
 		return e.loadPayload(x)
 	case *expr.Meta:
-		if x.Key != expr.MetaKeyL4PROTO || x.SourceRegister {
+		switch {
+		case x.SourceRegister:
+			return fmt.Errorf("setting meta key %d is not known", x.Key)
+		case x.Key == expr.MetaKeyL4PROTO:
+			e.store(x.Register, []byte{byte(e.packet.Protocol)})
+		case x.Key == expr.MetaKeyIIF:
+			e.storeNumber(x.Register, someLink)
+		default:
 			return fmt.Errorf("meta key %d is not known", x.Key)
 		}
-		e.store(x.Register, []byte{byte(e.packet.Protocol)})
 	case *expr.Ct:
 		return e.loadConnection(x)
 	case *expr.Fib:
@@ -105,7 +116,7 @@ func (e *evaluation) loadConnection(x *expr.Ct) error {
 	switch x.Key {
 	case expr.CtKeySTATUS:
 		var status uint32
-		if e.way.Translated {
+		if e.way.Translated || e.redirected {
 			status = 1 << 5 // IPS_DST_NAT of enum ip_conntrack_status
 		}
 		e.storeNumber(x.Register, status)

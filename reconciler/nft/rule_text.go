@@ -149,6 +149,8 @@ func (p *ruleWriter) compare(what string, x *expr.Cmp) {
 		text = "echo-request"
 	case strings.HasPrefix(what, "fib "):
 		text = map[uint32]string{unix.RTN_LOCAL: "local"}[binary.NativeEndian.Uint32(x.Data)]
+	case what == "iif": // loopback is the only link that a rule can know
+		text = `"lo"`
 	case len(x.Data) == 1:
 		text = fmt.Sprintf("%d.0.0.0/8", x.Data[0])
 	case len(x.Data) == addressLength(p.family):
@@ -166,7 +168,7 @@ func (p *ruleWriter) load(x expr.Any) {
 	case *expr.Payload:
 		p.registers[offset(x.DestRegister)/4] = p.payload(x)
 	case *expr.Meta:
-		p.registers[offset(x.Register)/4] = "meta l4proto"
+		p.registers[offset(x.Register)/4] = map[expr.MetaKey]string{expr.MetaKeyL4PROTO: "meta l4proto", expr.MetaKeyIIF: "iif"}[x.Key]
 	case *expr.Ct:
 		p.registers[offset(x.Register)/4] = map[expr.CtKey]string{expr.CtKeySTATUS: "ct status", expr.CtKeyDSTIP: "ct original ip daddr",
 			expr.CtKeyDSTIP6: "ct original ip6 daddr", expr.CtKeyPROTODST: "ct original proto-dst", expr.CtKeyPROTOCOL: "ct original protocol"}[x.Key]

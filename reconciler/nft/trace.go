@@ -72,6 +72,8 @@ type Step struct {
 	// Verdict is what the rule did: "goto pick-3", "dnat to 10.244.1.2:80",
 	// "drop", …; "" if the chain went on.
 	Verdict string
+	// Decides says that the verdict settles something: an address, or the end.
+	Decides bool
 }
 
 // Found is an element that a lookup found, and the group that asks for it.
@@ -80,10 +82,10 @@ type Found struct {
 	Group   *reconciler.Group
 }
 
-// Last gives the last step that decided something, and false if no rule did.
+// Last gives the last step that decides, and false if none does.
 func (w Way) Last() (Step, bool) {
 	for _, s := range slices.Backward(w.Steps) {
-		if s.Verdict != "" {
+		if s.Decides {
 			return s, true
 		}
 	}
