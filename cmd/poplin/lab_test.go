@@ -40,8 +40,8 @@ const (
 //	needs PROGRAM|/DEVICE...       skips the script where one is missing
 //	requires REASON PROGRAM ARG... skips the script where the program fails
 //
-// and for traffic seen, balanced, answers and refused (traffic_test.go), for
-// standing connections connect and ask (lab_connection_test.go). The variables
+// and for traffic seen, balanced, sticks, answers, refused and silent
+// (lab_traffic_test.go), for standing connections connect and ask (lab_connection_test.go). The variables
 // EXAMPLES and TREES name examples and testdata/trees. The condition [long] is
 // POPLIN_TEST_LONG=1, [newest-nft] is POPLIN_TEST_NFT, the path of an nft
 // other than this system's.
@@ -75,6 +75,8 @@ func TestLab(t *testing.T) {
 			"balanced":   balancedCommand,
 			"answers":    answersCommand,
 			"refused":    refusedCommand,
+			"silent":     silentCommand,
+			"sticks":     sticksCommand,
 			"planned":    plannedCommand,
 		},
 	})
