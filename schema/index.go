@@ -2,6 +2,7 @@ package schema
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -19,12 +20,15 @@ type index struct {
 	plain   map[string]uint64
 	wishful list
 	labels  podLabels
+	noisy   map[*parsedFile]bool
 
-	podList []*Pod // of the Config; nil after a change
+	memo memo
 }
 
 func newIndex() *index {
-	return &index{byKind: map[string]int{}, plain: map[string]uint64{}, labels: newPodLabels()}
+	return &index{
+		byKind: map[string]int{}, plain: map[string]uint64{}, labels: newPodLabels(), noisy: map[*parsedFile]bool{},
+	}
 }
 
 // update takes out the units of files that are gone and puts in those of new
@@ -32,12 +36,17 @@ func newIndex() *index {
 func (x *index) update(gone, added []*parsedFile) {
 	var out, in [7][]*unit
 	for _, f := range gone {
+		delete(x.noisy, f)
 		for _, u := range f.units {
+			u.gone = true
 			x.count(u, -1)
 			x.sortOut(&out, u)
 		}
 	}
 	for _, f := range added {
+		if f.noisy() {
+			x.noisy[f] = true
+		}
 		for _, u := range f.units {
 			x.count(u, 1)
 			x.sortOut(&in, u)
@@ -47,6 +56,14 @@ func (x *index) update(gone, added []*parsedFile) {
 		l.update(out[i], in[i])
 	}
 	x.updatePods(out[3], in[3])
+	for i := 1; i <= 5; i++ {
+		x.memo.gone, x.memo.fresh = append(x.memo.gone, out[i]...), append(x.memo.fresh, in[i]...)
+	}
+}
+
+// noisyFiles are those with something to say, in the order of their paths.
+func (x *index) noisyFiles() []*parsedFile {
+	return slices.SortedFunc(maps.Keys(x.noisy), func(a, b *parsedFile) int { return cmp.Compare(a.path, b.path) })
 }
 
 // sortOut appends a unit to the lists that it belongs to, in the order of
@@ -90,11 +107,9 @@ func (x *index) count(u *unit, by int) {
 }
 
 func (x *index) updatePods(out, in []*unit) {
-	if len(out)+len(in) > 0 {
-		x.podList = nil
-	}
+	few := len(out)*fewChanges <= len(x.pods.units)
 	for _, u := range out {
-		x.labels.remove(u)
+		x.labels.leave(u, few)
 		if !u.pod.wishful() {
 			if x.plain[u.pod.NodeName]--; x.plain[u.pod.NodeName] == 0 {
 				delete(x.plain, u.pod.NodeName)
@@ -106,6 +121,9 @@ func (x *index) updatePods(out, in []*unit) {
 		if !u.pod.wishful() {
 			x.plain[u.pod.NodeName]++
 		}
+	}
+	if !few {
+		x.labels.rebuild(x.pods.units)
 	}
 }
 
