@@ -135,8 +135,11 @@ type list struct {
 }
 
 // compareUnits orders by name, kind and place; no two units are equal.
-func compareUnits(a, b *unit) int {
-	return cmp.Or(a.meta.Name.Compare(b.meta.Name), cmp.Compare(a.kind.name, b.kind.name), comparePlaces(a, b))
+func compareUnits(a, b *unit) int { return cmp.Or(compareDocuments(a, b), comparePlaces(a, b)) }
+
+// compareDocuments orders by name and kind.
+func compareDocuments(a, b *unit) int {
+	return cmp.Or(a.meta.Name.Compare(b.meta.Name), cmp.Compare(a.kind.name, b.kind.name))
 }
 
 func comparePlaces(a, b *unit) int {
@@ -154,19 +157,17 @@ func sameDocument(a, b *unit) bool { return a.meta.Name == b.meta.Name && a.kind
 const fewChanges = 16
 
 func (l *list) update(gone, added []*unit) {
-	if (len(gone)+len(added))*fewChanges > len(l.units) {
+	if l.twice || (len(gone)+len(added))*fewChanges > len(l.units) {
 		l.rebuild(gone, added)
 		return
 	}
-	for _, u := range gone {
-		if i, found := slices.BinarySearchFunc(l.units, u, compareUnits); found {
-			l.units = slices.Delete(l.units, i, i+1)
-		}
-	}
+	l.units = splice(l.units, gone, added, compareDocuments)
 	for _, u := range added {
-		i, _ := slices.BinarySearchFunc(l.units, u, compareUnits)
-		l.units = slices.Insert(l.units, i, u)
-		l.twice = l.twice || i > 0 && sameDocument(l.units[i-1], u) || i+1 < len(l.units) && sameDocument(u, l.units[i+1])
+		i, _ := slices.BinarySearchFunc(l.units, u, compareDocuments)
+		l.twice = l.twice || i+1 < len(l.units) && sameDocument(l.units[i], l.units[i+1])
+	}
+	if l.twice {
+		slices.SortFunc(l.units, compareUnits)
 	}
 }
 

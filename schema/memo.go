@@ -116,26 +116,39 @@ func patched[T comparable](list, gone, added []T, name func(T) Name) []T {
 	if len(gone)+len(added) == 0 {
 		return list
 	}
-	byName := func(d T, n Name) int { return name(d).Compare(n) }
+	byName := func(a, b T) int { return name(a).Compare(name(b)) }
 	if len(list) == 0 {
-		out := slices.Clone(added)
-		slices.SortFunc(out, func(a, b T) int { return byName(a, name(b)) })
-		return out
+		return slices.SortedFunc(slices.Values(added), byName)
 	}
 	out := append(make([]T, 0, len(list)+len(added)), list...)
-	for _, d := range gone {
-		if i, found := slices.BinarySearchFunc(out, name(d), byName); found && out[i] == d {
-			out = slices.Delete(out, i, i+1)
+	return splice(out, gone, added, byName)
+}
+
+// splice changes a sorted list in place: what is gone and comes again under
+// the same name, as most do, moves nothing else.
+func splice[T comparable](list, gone, added []T, compare func(a, b T) int) []T {
+	added = slices.Clone(added)
+	slices.SortFunc(added, compare)
+	for _, g := range gone {
+		i, found := slices.BinarySearchFunc(list, g, compare)
+		if !found || list[i] != g {
+			continue
+		}
+		if k, again := slices.BinarySearchFunc(added, g, compare); again {
+			list[i] = added[k]
+			added = slices.Delete(added, k, k+1)
+		} else {
+			list = slices.Delete(list, i, i+1)
 		}
 	}
 	for _, d := range added {
-		i, _ := slices.BinarySearchFunc(out, name(d), byName)
-		out = slices.Insert(out, i, d)
+		i, _ := slices.BinarySearchFunc(list, d, compare)
+		list = slices.Insert(list, i, d)
 	}
-	if len(out) == 0 {
+	if len(list) == 0 {
 		return nil
 	}
-	return out
+	return list
 }
 
 // placePods keeps the lists of pods by node.
