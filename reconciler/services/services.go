@@ -21,6 +21,8 @@ import (
 type Service struct {
 	Document  *schema.Service
 	Frontends []Frontend
+	// Headless are the ready endpoints of a headless service.
+	Headless []HeadlessEndpoint
 }
 
 // FrontendKind says through which kind of address a frontend is reached.
