@@ -42,9 +42,11 @@ type Candidate struct {
 // Reasons say why pods of this node are not ready.
 type Reasons map[schema.Name]string
 
-// Explain explains every port of a service in every family.
+// Explain explains every port of a service in every family, as seen from a
+// host.
 func (r *Resolver) Explain(s *schema.Service, v view.View, host Host, reasons Reasons) []Explanation {
-	x := &explainer{Resolver: r, service: s, live: newLive(r.config, v, host), reasons: reasons}
+	r.see(v, host)
+	x := &explainer{Resolver: r, service: s, reasons: reasons}
 	var out []Explanation
 	families := s.Families
 	if !s.Headless {
@@ -57,9 +59,9 @@ func (r *Resolver) Explain(s *schema.Service, v view.View, host Host, reasons Re
 		for i, family := range families {
 			e := Explanation{Family: family, Port: port}
 			if !s.Headless {
-				e.Frontends = r.portFrontends(s, port, s.ClusterIPs[i], x.live)
+				e.Frontends = r.portFrontends(s, port, s.ClusterIPs[i])
 			}
-			x.fill(&e, r.candidates(s, port, family, x.live))
+			x.fill(&e, r.candidates(s, port, family))
 			out = append(out, e)
 		}
 	}
@@ -70,9 +72,9 @@ func (r *Resolver) Explain(s *schema.Service, v view.View, host Host, reasons Re
 	for _, family := range families {
 		e := Explanation{Family: family}
 		if !s.Headless {
-			e.Frontends = slices.DeleteFunc(r.rangeFrontends(s, x.live), func(f Frontend) bool { return f.Family != family })
+			e.Frontends = slices.DeleteFunc(r.rangeFrontends(s), func(f Frontend) bool { return f.Family != family })
 		}
-		x.fill(&e, r.portless(s, family, x.live))
+		x.fill(&e, r.portless(s, family))
 		out = append(out, e)
 	}
 	return out
@@ -82,7 +84,6 @@ func (r *Resolver) Explain(s *schema.Service, v view.View, host Host, reasons Re
 type explainer struct {
 	*Resolver
 	service  *schema.Service
-	live     *live
 	reasons  Reasons
 	portless bool
 	// onlyLocal says that no frontend leads to other nodes' endpoints.
@@ -142,8 +143,8 @@ func (x *explainer) pods(e *Explanation, all, local share) {
 		port.Target = schema.PortRef{Number: 1}
 	}
 	for _, pod := range x.Resolver.pods.match(x.service.Namespace, x.service.Selector) {
-		out := Candidate{Pod: pod.Meta.Name, Place: pod.Place, Node: pod.NodeName, Local: pod.NodeName == x.live.node}
-		c, ok := x.podCandidate(pod, port, e.Family, x.live)
+		out := Candidate{Pod: pod.Meta.Name, Place: pod.Place, Node: pod.NodeName, Local: pod.NodeName == x.live.self}
+		c, ok := x.podCandidate(pod, port, e.Family)
 		if !ok {
 			out.Reason = x.unusable(pod, port, e.Family)
 			e.Candidates = append(e.Candidates, out)
@@ -166,31 +167,35 @@ func (x *explainer) target(c candidate) netip.AddrPort {
 
 // unusable says why a pod has no address and port.
 func (x *explainer) unusable(pod *schema.Pod, port schema.ServicePort, family schema.Family) string {
-	known, announced := x.live.pods[podKey{pod.NodeName, pod.Namespace, pod.Meta.Name.Name}]
-	_, roster := x.live.underlay[pod.NodeName]
+	n, known := x.live.nodes[pod.NodeName]
 	_, hasPort := targetPort(pod, port)
 	switch {
 	case !hasPort:
 		return fmt.Sprintf("has no port named %q (%s)", port.Target.Name, port.Protocol)
-	case x.live.failed[pod.NodeName]:
-		return failed(pod.NodeName)
-	case announced && len(known.Addresses) > 0:
-		return fmt.Sprintf("has no %s address", family)
-	case !roster:
+	case !known:
 		return pod.NodeName + " is not known"
+	case n.failed:
+		return failed(pod.NodeName)
+	case n.has(pod.Meta.Name):
+		return fmt.Sprintf("has no %s address", family)
 	case pod.HostNetwork:
 		return fmt.Sprintf("%s has no %s address", pod.NodeName, family)
-	case pod.NodeName == x.live.node:
+	case pod.NodeName == x.live.self:
 		return "has no address yet"
 	}
 	return pod.NodeName + " does not tell of it yet"
+}
+
+// has reports whether a node tells of addresses of a pod.
+func (n *node) has(name schema.Name) bool {
+	return slices.ContainsFunc(n.pods, func(p view.Pod) bool { return nameOf(p) == name && len(p.Addresses) > 0 })
 }
 
 func failed(node string) string { return node + " is failed" }
 
 // notReady says why a pod that has an address is not ready.
 func (x *explainer) notReady(pod *schema.Pod) string {
-	if pod.NodeName != x.live.node {
+	if pod.NodeName != x.live.self {
 		return "not ready, says " + pod.NodeName
 	}
 	if why := x.reasons[pod.Meta.Name]; why != "" {
@@ -205,7 +210,7 @@ func (x *explainer) localToo() bool { return x.service.InternalLocal || x.servic
 // reason says why a candidate with an address is in or out.
 func (x *explainer) reason(c candidate, out Candidate, terminating string, notReady func() string) string {
 	in := out.Slots+out.LocalSlots > 0
-	if x.live.failed[out.Node] {
+	if x.live.of(out.Node).failed {
 		notReady = func() string { return failed(out.Node) }
 	}
 	switch {
@@ -246,7 +251,7 @@ func (x *explainer) slicesOf(e *Explanation, all, local share) {
 				Reason: fmt.Sprintf("has no port named %q (%s)", e.Port.Name, e.Port.Protocol)})
 		}
 		for _, port := range ports {
-			for i, c := range sliceCandidates(slice, port, x.live) {
+			for i, c := range x.sliceCandidates(slice, port) {
 				document := slice.Endpoints[i]
 				out := Candidate{Slice: slice.Meta.Name, Place: document.Place, Node: document.NodeName, Local: c.local, To: x.target(c)}
 				out.Slots, out.LocalSlots = all.take(out.To), local.take(out.To)

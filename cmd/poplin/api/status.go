@@ -172,6 +172,8 @@ type Service struct {
 	Endpoints int `json:"endpoints"`
 	// EndpointsReady are those that take connections.
 	EndpointsReady int `json:"endpointsReady"`
+	// Announced says which nodes announce its load balancer addresses.
+	Announced []Announced `json:"announced,omitempty"`
 	// Frontends are what it answers on. They are there where counters are
 	// asked for.
 	Frontends []Frontend `json:"frontends,omitempty"`
@@ -206,6 +208,13 @@ type Counters struct {
 	// directions. What a link hands on in one piece is one packet.
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
+}
+
+// Announced says which node answers for a load balancer address on the
+// network between the hosts.
+type Announced struct {
+	Address netip.Addr `json:"address"`
+	Node    string     `json:"node"` // "": none may
 }
 
 // Drift is something of ours that somebody else changed.
