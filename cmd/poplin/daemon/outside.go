@@ -34,7 +34,8 @@ func (o *outside) follow(r reconciler.Round, f facts, g goal) {
 // held is what neighbours are to be told. Before gossip has been heard they
 // are told nothing: the addresses may be another node's by now. A node that
 // comes back, or falls silent, is an occasion to tell again: it may have
-// announced what is this node's, or go on answering.
+// announced what is this node's, or go on answering. So is that others thought
+// this node silent: it was cut off, and they took over.
 func held(f facts, g goal, taken int) announce.Held {
 	if len(g.Announced) == 0 || f.gossip && !f.members.Joined {
 		return announce.Held{}
@@ -47,7 +48,7 @@ func held(f facts, g goal, taken int) announce.Held {
 		}
 	}
 	out.Rivals = len(silent) > 0
-	out.Occasion = fmt.Sprintf("taken %d times, silent: %s", taken, strings.Join(silent, " "))
+	out.Occasion = fmt.Sprintf("taken %d times, accused %d times, silent: %s", taken, f.members.Accused, strings.Join(silent, " "))
 	return out
 }
 
