@@ -8,15 +8,19 @@ import (
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/announce"
+	"github.com/poplin-net/poplin/reconciler/listen"
 	"github.com/poplin-net/poplin/reconciler/services"
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
 
-// outside tells neighbours of the load balancer addresses that this node
-// answers for. The loop's goroutine uses it.
+// outside serves clients outside of pods with what is not the kernel's: it
+// tells neighbours of the load balancer addresses that this node answers for,
+// and keeps the sockets that the daemon itself listens on. The loop's
+// goroutine uses it.
 type outside struct {
 	announcer *announce.Announcer
+	listeners *listen.Listeners
 	taken     int // how often the kernel was made to answer
 }
 
@@ -29,6 +33,7 @@ func (o *outside) follow(r reconciler.Round, f facts, g goal) {
 		}
 	}
 	o.announcer.Hold(held(f, g, o.taken))
+	o.listeners.Want(socketsOf(f, g, r.Err == nil))
 }
 
 // held is what neighbours are to be told. Before gossip has been heard they
