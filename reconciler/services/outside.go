@@ -20,8 +20,9 @@ type HealthCheck struct {
 	Service *schema.Service
 	Port    uint16
 	// Ready counts the endpoints on this node that are ready, whatever port
-	// of the service they are for. As with kube-proxy, those that serve while
-	// they terminate do not count, so that no new connections are sent here.
+	// of the service they are for, in the family that has more of them. As with
+	// kube-proxy, those that serve while they terminate do not count, so that
+	// no new connections are sent here.
 	Ready int
 }
 
@@ -62,17 +63,19 @@ func (r *Resolver) hasOutside() bool {
 }
 
 func (r *Resolver) readyHere(s *schema.Service, live *live) int {
-	found := map[netip.Addr]bool{}
-	for _, port := range s.Ports {
-		for _, family := range s.Families {
+	most := 0
+	for _, family := range s.Families {
+		found := map[netip.Addr]bool{}
+		for _, port := range s.Ports {
 			for _, c := range r.candidates(s, port, family, live) {
 				if c.local && (c.ready || s.PublishNotReadyAddresses) && !c.terminating {
 					found[c.target.Addr()] = true
 				}
 			}
 		}
+		most = max(most, len(found))
 	}
-	return len(found)
+	return most
 }
 
 // localPorts are those of all services, of both families where a service has
