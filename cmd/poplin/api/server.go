@@ -27,6 +27,7 @@ type Backend interface {
 	// those of the daemon's own directory.
 	Plan(ctx context.Context, tree *Tree) (Plan, error)
 	State(ctx context.Context) (State, error)
+	ExplainPacket(ctx context.Context, q PacketQuery) (PacketTrace, error)
 	Reload(ctx context.Context) error
 	Ack(revision string) error
 	Release(what string) error
@@ -107,6 +108,15 @@ func handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
 		state, err := b.State(r.Context())
 		reply(w, state, err)
+	})
+	mux.HandleFunc("GET /v1/explain/packet", func(w http.ResponseWriter, r *http.Request) {
+		to, err := ParsePacketTarget(r.URL.Query().Get("to"))
+		if err != nil {
+			reply(w, nil, err)
+			return
+		}
+		trace, err := b.ExplainPacket(r.Context(), PacketQuery{From: r.URL.Query().Get("from"), To: to})
+		reply(w, trace, err)
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, b.Reload(r.Context())) })
 	mux.HandleFunc("POST /v1/ack", func(w http.ResponseWriter, r *http.Request) {
