@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -57,10 +58,7 @@ Rules of others (a firewall, say) are not looked at.`,
 // writePacketTrace prints the elements that a packet meets, then where it
 // gets to.
 func writePacketTrace(w io.Writer, trace api.PacketTrace) error {
-	sender := trace.From.Pod
-	if sender == "" {
-		sender = trace.From.Node
-	}
+	sender := cmp.Or(trace.From.Pod, trace.From.Node)
 	if sender != "" {
 		sender += " "
 	}
@@ -68,10 +66,10 @@ func writePacketTrace(w io.Writer, trace api.PacketTrace) error {
 	steps := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	for _, s := range trace.Steps {
 		next, found := strings.CutPrefix(s.Verdict, "goto ")
-		if !found || len(s.Elements) == 0 {
+		if !found && next != "redirect" || len(s.Elements) == 0 {
 			continue
 		}
-		e := s.Elements[0]
+		e := s.Elements[len(s.Elements)-1] // the others only let it through
 		fmt.Fprintf(steps, "  %s\t%s\t%s → %s\t%s\n", s.Hook, e.Set, e.Key, next, originText(e.Group, e.Origin))
 	}
 	if err := steps.Flush(); err != nil {
@@ -106,7 +104,7 @@ func writePacketWay(w io.Writer, trace api.PacketTrace, way api.PacketWay) {
 	if way.Masqueraded {
 		source = "source becomes " + way.Source.String()
 	}
-	fmt.Fprintf(w, "\t%s\t%s\t%s\t%s", to, orDash(way.Endpoint.Pod), wayOut(trace, way), source)
+	fmt.Fprintf(w, "\t%s\t%s\t%s\t%s", to, orDash(cmp.Or(way.Endpoint.Pod, way.Endpoint.Node)), wayOut(trace, way), source)
 	if way.Reason != "" {
 		fmt.Fprintf(w, "\t%s", way.Reason)
 	}

@@ -39,9 +39,9 @@ func (f *fakeDaemon) State(context.Context) (State, error) { return f.state, f.e
 func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketTrace, error) {
 	return PacketTrace{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
 }
-func (f *fakeDaemon) Reload(context.Context) error         { return f.note("reload") }
-func (f *fakeDaemon) Ack(revision string) error            { return f.note("ack " + revision) }
-func (f *fakeDaemon) Release(what string) error            { return f.note("release " + what) }
+func (f *fakeDaemon) Reload(context.Context) error { return f.note("reload") }
+func (f *fakeDaemon) Ack(revision string) error    { return f.note("ack " + revision) }
+func (f *fakeDaemon) Release(what string) error    { return f.note("release " + what) }
 
 func (f *fakeDaemon) note(what string) error {
 	f.asked = append(f.asked, what)

@@ -36,6 +36,7 @@ func (d *Daemon) ExplainPacket(ctx context.Context, q api.PacketQuery) (api.Pack
 		return api.PacketTrace{}, errors.New("the first round is not done yet")
 	}
 	p.tables = seen.State
+	p.clients = func(a netip.Addr) (nft.Clients, error) { return d.targets.nft.ClientsOf(ctx, a) }
 	var failed error
 	p.hop = func(to netip.Addr) linux.NextHop {
 		hop, err := d.targets.linux.NextHop(ctx, to)
@@ -52,9 +53,11 @@ type packetCase struct {
 	query  api.PacketQuery
 	tables reconciler.State // as observed
 	hop    func(netip.Addr) linux.NextHop
+	// clients says which endpoints a client sticks to.
+	clients func(netip.Addr) (nft.Clients, error)
 }
 
-// explain is pure if hop is.
+// explain is pure if hop and clients are.
 func (p packetCase) explain() (api.PacketTrace, error) {
 	to := p.query.To
 	from, packet, err := p.sender()
@@ -68,6 +71,11 @@ func (p packetCase) explain() (api.PacketTrace, error) {
 		packet.Protocol = map[reconciler.Family]reconciler.Protocol{reconciler.IPv4: 1, reconciler.IPv6: 58}[family]
 	}
 	rules := nft.NewRuleset(p.tables, family)
+	clients, err := p.clients(packet.Source)
+	if err != nil {
+		return api.PacketTrace{}, err
+	}
+	rules.Add(clients)
 	hops := map[netip.Addr]nft.Hop{}
 	trace, err := rules.Trace(packet, func(a netip.Addr) nft.Hop {
 		if _, known := hops[a]; !known {
@@ -81,7 +89,7 @@ func (p packetCase) explain() (api.PacketTrace, error) {
 	}
 	out := api.PacketTrace{
 		APIVersion: api.APIVersion, Kind: "PacketTrace", Node: p.facts.node, From: from, To: to.String(),
-		Notes: p.notes(from, packet),
+		Notes: append(p.notes(from, packet), affinityNotes(trace)...),
 	}
 	if rules.Missing != "" {
 		out.Notes = append(out.Notes, rules.Missing+": no service is answered until the daemon has made it")
@@ -155,4 +163,21 @@ func (p packetCase) notes(from api.PacketEnd, packet nft.Packet) []string {
 		out = append(out, fmt.Sprintf("pod %s has no interface yet", from.Pod))
 	}
 	return out
+}
+
+// affinityNotes say whether the client sticks to an endpoint, or is going to.
+func affinityNotes(trace nft.Trace) []string {
+	for _, w := range trace.Ways {
+		for _, s := range w.Steps {
+			for _, f := range s.Found {
+				switch f.Element.Set {
+				case reconciler.SetAffinity, reconciler.SetNodePortAffinity:
+					return []string{"session affinity: the client has been sent to this endpoint before"}
+				case reconciler.SetSticky, reconciler.SetNodePortSticky:
+					return []string{"session affinity: the client will stay with the endpoint that it gets"}
+				}
+			}
+		}
+	}
+	return nil
 }

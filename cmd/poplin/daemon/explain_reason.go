@@ -31,7 +31,7 @@ func (p packetCase) reason(w nft.Way) string {
 func found(w nft.Way, chain string) (nft.Found, bool) {
 	for _, s := range slices.Backward(w.Steps) {
 		if s.Verdict == "goto "+chain && len(s.Found) > 0 {
-			return s.Found[0], true
+			return s.Found[len(s.Found)-1], true
 		}
 	}
 	return nft.Found{}, false
