@@ -23,6 +23,8 @@ func KeyText(k Key) string {
 		return fmt.Sprintf("tunnel-peer %s dev %s", k.Subnet, k.Device)
 	case RouteKey:
 		return "route " + inNetns(k.Netns) + k.Destination.String()
+	case FileKey:
+		return "file " + k.Path
 	case TableKey:
 		return fmt.Sprintf("table %s poplin", k.Family)
 	case ChainKey:
@@ -55,6 +57,7 @@ var decoders = map[string]func(json.RawMessage) (Object, error){
 	KindTunnel.String():     decode[Tunnel],
 	KindTunnelPeer.String(): decode[TunnelPeer],
 	KindRoute.String():      decode[Route],
+	KindFile.String():       decode[File],
 	KindTable.String():      decode[Table],
 	KindChain.String():      decode[Chain],
 	KindElement.String():    decode[Element],

@@ -26,6 +26,7 @@ const (
 	KindTunnel
 	KindTunnelPeer
 	KindRoute
+	KindFile
 	KindTable
 	KindChain
 	KindElement
@@ -39,6 +40,7 @@ var kindNames = [...]string{
 	KindTunnel:     "tunnel",
 	KindTunnelPeer: "tunnel-peer",
 	KindRoute:      "route",
+	KindFile:       "file",
 	KindTable:      "table",
 	KindChain:      "chain",
 	KindElement:    "element",

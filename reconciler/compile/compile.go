@@ -3,7 +3,7 @@
 // same state, and what did not change is the same group as last time.
 //
 // One file per concern: host.go (bridges, addresses, settings), pods.go,
-// peers.go (routes and tunnel peers), masquerade.go and services.go
+// peers.go (routes and tunnel peers), subnet_file.go, masquerade.go and services.go
 // (nftables elements). subnets.go and ipam.go say which addresses this node
 // and its pods have.
 package compile
@@ -47,6 +47,8 @@ type Host struct {
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
+	// RunDir is the directory for what is made for others to read; "": none.
+	RunDir string
 }
 
 // Underlay is this node's end of the network between the hosts.
@@ -117,7 +119,7 @@ func (c *Compiler) Compile(in Input) Result {
 	groups := b.host()
 	groups = append(groups, b.pods()...)
 	groups = append(groups, b.peers()...)
-	groups = append(groups, b.masquerade())
+	groups = append(groups, b.masquerade(), b.subnetFile())
 	resolved := c.resolver.Resolve(in.View, services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses})
 	compiled := c.compileServices(b, resolved)
 	groups = append(groups, b.chains(compiled)...)

@@ -32,6 +32,8 @@ func (t *Target) Run(ctx context.Context) error {
 		return err
 	}
 	defer dir.Close()
+	t.setWatch(dir)
+	defer t.setWatch(nil)
 
 	// What happened before the socket was open is unknown.
 	var all marks
@@ -98,18 +100,28 @@ func (t *Target) hear(events *eventSocket, woken chan<- struct{}) error {
 	}
 }
 
-// watchDir marks the directory of namespaces when it changes.
+// setWatch has the directories of files watched from now on, or no longer.
+func (t *Target) setWatch(w *dirWatch) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watch, t.watched = w, false
+}
+
+// watchDir marks the directory of namespaces, or files, when they change.
 func (t *Target) watchDir(dir *dirWatch, woken chan<- struct{}) error {
 	buf := make([]byte, 4<<10)
 	for {
-		if err := dir.wait(buf); err != nil {
+		m, err := dir.wait(buf)
+		if err != nil {
 			if errors.Is(err, os.ErrClosed) {
 				return nil
 			}
-			return fmt.Errorf("watching %s: %w", t.o.NetnsDir, err)
+			return fmt.Errorf("watching directories: %w", err)
 		}
-		t.dirt.put(marks{dir: true})
-		wake(woken)
+		if !m.empty() {
+			t.dirt.put(m)
+			wake(woken)
+		}
 	}
 }
 

@@ -19,8 +19,8 @@ type snapshot struct {
 	conflicts []reconciler.Conflict
 	prints    prints
 
-	host, sysctls               *reconciler.Group // nil: not read yet
-	podConflicts, linkConflicts []reconciler.Conflict
+	host, sysctls, files                       *reconciler.Group // nil: not read yet
+	podConflicts, linkConflicts, fileConflicts []reconciler.Conflict
 }
 
 // refresh reads the kernel: the host's own namespace if all or if events
@@ -36,6 +36,7 @@ func (t *Target) refresh(ctx context.Context, all bool) error {
 	}
 	if all {
 		stale.dir, stale.host, stale.sysctls = true, true, true
+		stale.files = stale.files || !t.watched
 	}
 	err := t.read(ctx, stale)
 	if err != nil {
@@ -79,18 +80,25 @@ func (t *Target) read(ctx context.Context, stale marks) error {
 	if stale.sysctls || t.seen.sysctls == nil {
 		t.seen.sysctls = keep(t.seen.sysctls, "linux sysctls", t.readSysctls(""))
 	}
+	if stale.files || t.seen.files == nil {
+		objects, conflicts, err := t.readFiles()
+		if err != nil {
+			return fmt.Errorf("files: %w", err)
+		}
+		t.seen.files, t.seen.fileConflicts = keep(t.seen.files, "linux files", objects), conflicts
+	}
 	t.assemble()
 	return nil
 }
 
 // assemble puts the parts together.
 func (t *Target) assemble() {
-	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls}
+	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls, t.seen.files}
 	for _, p := range t.pods {
 		groups = append(groups, p.group)
 	}
 	t.seen.state = reconciler.NewState(groups...)
-	t.seen.conflicts = slices.Concat(t.seen.podConflicts, t.seen.linkConflicts)
+	t.seen.conflicts = slices.Concat(t.seen.podConflicts, t.seen.linkConflicts, t.seen.fileConflicts)
 	t.seen.prints = prints{objects: fingerprint(t.seed, t.seen.state)}
 	for _, c := range t.seen.conflicts {
 		t.seen.prints.conflicts += maphash.Comparable(t.seed, c)
