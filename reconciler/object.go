@@ -26,6 +26,7 @@ const (
 	KindTunnel
 	KindTunnelPeer
 	KindRoute
+	KindProxyNeighbour
 	KindFile
 	KindTable
 	KindChain
@@ -33,17 +34,18 @@ const (
 )
 
 var kindNames = [...]string{
-	KindNamespace:  "namespace",
-	KindLink:       "link",
-	KindSysctl:     "sysctl",
-	KindAddress:    "address",
-	KindTunnel:     "tunnel",
-	KindTunnelPeer: "tunnel-peer",
-	KindRoute:      "route",
-	KindFile:       "file",
-	KindTable:      "table",
-	KindChain:      "chain",
-	KindElement:    "element",
+	KindNamespace:      "namespace",
+	KindLink:           "link",
+	KindSysctl:         "sysctl",
+	KindAddress:        "address",
+	KindTunnel:         "tunnel",
+	KindTunnelPeer:     "tunnel-peer",
+	KindRoute:          "route",
+	KindProxyNeighbour: "proxy-neighbour",
+	KindFile:           "file",
+	KindTable:          "table",
+	KindChain:          "chain",
+	KindElement:        "element",
 }
 
 // String returns the word that plans and their JSON form use for the kind.

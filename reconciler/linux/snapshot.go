@@ -19,7 +19,7 @@ type snapshot struct {
 	conflicts []reconciler.Conflict
 	prints    prints
 
-	host, sysctls, files                       *reconciler.Group // nil: not read yet
+	host, sysctls, proxies, files              *reconciler.Group // nil: not read yet
 	podConflicts, linkConflicts, fileConflicts []reconciler.Conflict
 }
 
@@ -35,7 +35,7 @@ func (t *Target) refresh(ctx context.Context, all bool) error {
 		stale.everything()
 	}
 	if all {
-		stale.dir, stale.host, stale.sysctls = true, true, true
+		stale.dir, stale.host, stale.sysctls, stale.proxies = true, true, true, true
 		stale.files = stale.files || !t.watched
 	}
 	err := t.read(ctx, stale)
@@ -80,6 +80,13 @@ func (t *Target) read(ctx context.Context, stale marks) error {
 	if stale.sysctls || t.seen.sysctls == nil {
 		t.seen.sysctls = keep(t.seen.sysctls, "linux sysctls", t.readSysctls(""))
 	}
+	if stale.proxies || t.seen.proxies == nil {
+		proxies, err := t.host.proxyNeighbours()
+		if err != nil {
+			return err
+		}
+		t.seen.proxies = keep(t.seen.proxies, "linux proxy neighbours", proxies)
+	}
 	if stale.files || t.seen.files == nil {
 		objects, conflicts, err := t.readFiles()
 		if err != nil {
@@ -93,7 +100,7 @@ func (t *Target) read(ctx context.Context, stale marks) error {
 
 // assemble puts the parts together.
 func (t *Target) assemble() {
-	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls, t.seen.files}
+	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls, t.seen.proxies, t.seen.files}
 	for _, p := range t.pods {
 		groups = append(groups, p.group)
 	}

@@ -13,6 +13,7 @@ import (
 type candidate struct {
 	target                      netip.AddrPort
 	weight                      int
+	node                        string
 	local                       bool // on this node
 	sameZone                    bool // as this node
 	ready, serving, terminating bool
@@ -28,7 +29,7 @@ type backends struct {
 
 func newBackends(s *schema.Service, candidates []candidate) backends {
 	taking := choose(s, candidates)
-	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(candidates)}
+	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(endpointsOf(candidates))}
 	if s.InternalLocal || s.ExternalLocal {
 		here := slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local })
 		b.local = endpointsOf(choose(s, here))
@@ -182,7 +183,7 @@ func sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort, live *live)
 			zone = live.zones[e.NodeName]
 		}
 		out = append(out, candidate{
-			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, local: e.NodeName != "" && e.NodeName == live.node,
+			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, node: e.NodeName, local: e.NodeName != "" && e.NodeName == live.node,
 			sameZone: zone != "" && zone == live.zones[live.node],
 			ready:    e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
 		})
@@ -200,7 +201,7 @@ func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family
 		return candidate{}, false
 	}
 	return candidate{
-		target: netip.AddrPortFrom(address, number), weight: pod.Weight, local: pod.NodeName == live.node,
+		target: netip.AddrPortFrom(address, number), weight: pod.Weight, node: pod.NodeName, local: pod.NodeName == live.node,
 		sameZone: live.zones[pod.NodeName] != "" && live.zones[pod.NodeName] == live.zones[live.node],
 		ready:    ready, serving: ready, terminating: r.drain[pod.NodeName],
 	}, true
