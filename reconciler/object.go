@@ -25,6 +25,8 @@ const (
 	KindAddress
 	KindTunnel
 	KindTunnelPeer
+	KindNeighbour
+	KindFDBEntry
 	KindRoute
 	KindProxyNeighbour
 	KindFile
@@ -40,6 +42,8 @@ var kindNames = [...]string{
 	KindAddress:        "address",
 	KindTunnel:         "tunnel",
 	KindTunnelPeer:     "tunnel-peer",
+	KindNeighbour:      "neighbour",
+	KindFDBEntry:       "fdb",
 	KindRoute:          "route",
 	KindProxyNeighbour: "proxy-neighbour",
 	KindFile:           "file",

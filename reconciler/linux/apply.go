@@ -34,6 +34,10 @@ func (t *Target) carryOut(ctx context.Context, plan reconciler.Plan) error {
 	if err := t.recordFiles(plan); err != nil {
 		return err
 	}
+	t.host.foreign = nil
+	for _, p := range t.pods {
+		p.conn.foreign = nil
+	}
 	var touched marks
 	err := reconciler.Each(ctx, plan, func(_ context.Context, op reconciler.Op) error {
 		touched.pod(netnsOf(op.Object()))
@@ -90,6 +94,10 @@ func (t *Target) do(op reconciler.Op) error {
 		return t.setSysctl(o)
 	case reconciler.Address:
 		return t.doAddress(o, remove)
+	case reconciler.Neighbour:
+		return t.doNeighbour(o, remove)
+	case reconciler.FDBEntry:
+		return t.doFDBEntry(o, remove)
 	case reconciler.Route:
 		return t.doRoute(op, o)
 	case reconciler.ProxyNeighbour:

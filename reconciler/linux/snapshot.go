@@ -75,7 +75,11 @@ func (t *Target) read(ctx context.Context, stale marks) error {
 		}
 		t.seen.host = keep(t.seen.host, "linux host", objects)
 		t.seen.linkConflicts = t.linkConflicts(links)
-		t.interest.Store(t.interests(links))
+		in := t.interests(links)
+		t.interest.Store(in)
+		if t.neighbours != nil && t.neighbours.hearNeighbours(len(in.vxlans) > 0) {
+			t.dirt.put(marks{host: true}) // what changed meanwhile was not heard
+		}
 	}
 	if stale.sysctls || t.seen.sysctls == nil {
 		t.seen.sysctls = keep(t.seen.sysctls, "linux sysctls", t.readSysctls(""))

@@ -76,7 +76,8 @@ type Target struct {
 	sysctls    *sysctlRecords
 	files      *fileRecords
 	watch      *dirWatch // nil: Run does not run
-	watched    bool      // every directory that holds files of ours is watched
+	neighbours *eventSocket
+	watched    bool // every directory that holds files of ours is watched
 	pods       map[string]*pod
 	refused    map[string]uint64 // bound namespaces that are not ours: name → inode
 	seen       snapshot          // of the last refresh
@@ -144,7 +145,7 @@ func (t *Target) Close() error {
 func (t *Target) Kinds() []reconciler.Kind {
 	return []reconciler.Kind{
 		reconciler.KindNamespace, reconciler.KindLink, reconciler.KindSysctl,
-		reconciler.KindAddress, reconciler.KindRoute, reconciler.KindProxyNeighbour,
+		reconciler.KindAddress, reconciler.KindNeighbour, reconciler.KindFDBEntry, reconciler.KindRoute, reconciler.KindProxyNeighbour,
 		reconciler.KindFile,
 	}
 }
