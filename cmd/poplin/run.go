@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,8 +45,12 @@ func (f *hostFlags) options() (daemon.Options, error) {
 	if err != nil {
 		return daemon.Options{}, withCode(exitUsage, err)
 	}
+	runDir, err := filepath.Abs(f.runDir)
+	if err != nil {
+		return daemon.Options{}, withCode(exitRuntime, err)
+	}
 	return daemon.Options{
-		ConfigDir: f.config, Node: f.node, Underlay: f.underlay, StateDir: f.stateDir, RunDir: f.runDir,
+		ConfigDir: f.config, Node: f.node, Underlay: f.underlay, StateDir: f.stateDir, RunDir: runDir,
 		MountNS: f.mountNS, Log: log, Version: version(), Built: buildTime(),
 	}, nil
 }
