@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/vishvananda/netlink"
@@ -60,6 +61,15 @@ func (c *conn) listRoutes(family int, filter *netlink.Route, mask uint64) ([]net
 		return nil, nil // no such table yet, or no such family
 	}
 	return list, err
+}
+
+// routeGet asks the kernel for its route to an address. The library's request
+// has a flag that a kernel which checks strictly refuses for IPv6
+// (RTM_F_LOOKUP_TABLE, inet6_rtm_valid_getroute_req, Linux 6.18).
+func (c *conn) routeGet(to netip.Addr) ([]netlink.Route, error) {
+	_ = c.SetStrictCheck(false)
+	defer func() { _ = c.SetStrictCheck(true) }()
+	return c.RouteGet(to.AsSlice())
 }
 
 func routeObject(netns string, r netlink.Route, names map[int]string) (reconciler.Route, bool) {

@@ -43,11 +43,11 @@ func (r *Resolver) Outside(v view.View, host Host) Outside {
 	if !r.hasOutside() {
 		return out
 	}
-	live := newLive(r.config, v, host)
-	out.Balancers = r.balancers(live, r.announcers(v, host))
+	r.see(v, host)
+	out.Balancers = r.balancers(r.announcers(v, host))
 	for _, s := range r.config.Services {
 		if s.HealthCheckNodePort != 0 {
-			out.HealthChecks = append(out.HealthChecks, HealthCheck{s, s.HealthCheckNodePort, r.readyHere(s, live)})
+			out.HealthChecks = append(out.HealthChecks, HealthCheck{s, s.HealthCheckNodePort, r.readyHere(s)})
 		}
 	}
 	return out
@@ -62,12 +62,12 @@ func (r *Resolver) hasOutside() bool {
 	return false
 }
 
-func (r *Resolver) readyHere(s *schema.Service, live *live) int {
+func (r *Resolver) readyHere(s *schema.Service) int {
 	most := 0
 	for _, family := range s.Families {
 		found := map[netip.Addr]bool{}
 		for _, port := range s.Ports {
-			for _, c := range r.candidates(s, port, family, live) {
+			for _, c := range r.candidates(s, port, family) {
 				if c.local && (c.ready || s.PublishNotReadyAddresses) && !c.terminating {
 					found[c.target.Addr()] = true
 				}

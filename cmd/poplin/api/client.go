@@ -50,6 +50,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
+// StatusCounted is Status with the services' frontends and their counters,
+// which take a while to read where services are many.
+func (c *Client) StatusCounted(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, http.MethodGet, "/v1/status?counters", nil, &s)
+}
+
 // Plan asks what would change, with the documents of a tree or with nil
 // those of the daemon's directory.
 func (c *Client) Plan(ctx context.Context, tree *Tree) (Plan, error) {

@@ -23,6 +23,8 @@ const maxRequest = 128 << 20
 // Backend is what the socket serves.
 type Backend interface {
 	Status() Status
+	// Count adds the services' frontends to a status, with what they counted.
+	Count(ctx context.Context, s *Status) error
 	// Plan says what would change with the documents of a tree, or with nil
 	// those of the daemon's own directory.
 	Plan(ctx context.Context, tree *Tree) (Plan, error)
@@ -94,7 +96,14 @@ func Serve(ctx context.Context, l net.Listener, b Backend) error {
 
 func handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, b.Status(), nil) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		status := b.Status()
+		var err error
+		if r.URL.Query().Has("counters") {
+			err = b.Count(r.Context(), &status)
+		}
+		reply(w, status, err)
+	})
 	mux.HandleFunc("POST /v1/plan", func(w http.ResponseWriter, r *http.Request) {
 		tree, err := readTree(w, r)
 		if err != nil {

@@ -185,9 +185,9 @@ func fillServices(s *api.Status, all []services.Service) {
 			out.Ports = append(out.Ports, fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol))
 		}
 		for _, f := range svc.Frontends {
-			if f.Kind == services.ClusterIP {
-				out.Endpoints += f.Total
-				out.EndpointsReady += f.Ready
+			// An endpoint is behind several ports, and has several addresses.
+			if f.Kind == services.ClusterIP && f.Total > out.Endpoints {
+				out.Endpoints, out.EndpointsReady = f.Total, f.Ready
 			}
 		}
 		s.Endpoints += out.Endpoints
