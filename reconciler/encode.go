@@ -23,6 +23,8 @@ func KeyText(k Key) string {
 		return fmt.Sprintf("tunnel-peer %s dev %s", k.Subnet, k.Device)
 	case RouteKey:
 		return "route " + inNetns(k.Netns) + k.Destination.String()
+	case ProxyNeighbourKey:
+		return ProxyNeighbour(k).String()
 	case TableKey:
 		return fmt.Sprintf("table %s poplin", k.Family)
 	case ChainKey:
@@ -48,16 +50,17 @@ type encodedObject struct {
 
 // decoders make objects of each kind from JSON.
 var decoders = map[string]func(json.RawMessage) (Object, error){
-	KindNamespace.String():  decode[Namespace],
-	KindLink.String():       decode[Link],
-	KindSysctl.String():     decode[Sysctl],
-	KindAddress.String():    decode[Address],
-	KindTunnel.String():     decode[Tunnel],
-	KindTunnelPeer.String(): decode[TunnelPeer],
-	KindRoute.String():      decode[Route],
-	KindTable.String():      decode[Table],
-	KindChain.String():      decode[Chain],
-	KindElement.String():    decode[Element],
+	KindNamespace.String():      decode[Namespace],
+	KindLink.String():           decode[Link],
+	KindSysctl.String():         decode[Sysctl],
+	KindAddress.String():        decode[Address],
+	KindTunnel.String():         decode[Tunnel],
+	KindTunnelPeer.String():     decode[TunnelPeer],
+	KindRoute.String():          decode[Route],
+	KindProxyNeighbour.String(): decode[ProxyNeighbour],
+	KindTable.String():          decode[Table],
+	KindChain.String():          decode[Chain],
+	KindElement.String():        decode[Element],
 }
 
 func decode[T Object](raw json.RawMessage) (Object, error) {

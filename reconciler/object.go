@@ -26,22 +26,24 @@ const (
 	KindTunnel
 	KindTunnelPeer
 	KindRoute
+	KindProxyNeighbour
 	KindTable
 	KindChain
 	KindElement
 )
 
 var kindNames = [...]string{
-	KindNamespace:  "namespace",
-	KindLink:       "link",
-	KindSysctl:     "sysctl",
-	KindAddress:    "address",
-	KindTunnel:     "tunnel",
-	KindTunnelPeer: "tunnel-peer",
-	KindRoute:      "route",
-	KindTable:      "table",
-	KindChain:      "chain",
-	KindElement:    "element",
+	KindNamespace:      "namespace",
+	KindLink:           "link",
+	KindSysctl:         "sysctl",
+	KindAddress:        "address",
+	KindTunnel:         "tunnel",
+	KindTunnelPeer:     "tunnel-peer",
+	KindRoute:          "route",
+	KindProxyNeighbour: "proxy-neighbour",
+	KindTable:          "table",
+	KindChain:          "chain",
+	KindElement:        "element",
 }
 
 // String returns the word that plans and their JSON form use for the kind.

@@ -10,7 +10,7 @@ import (
 
 // samplePacket is what a pod's packet to a service comes to: an endpoint on
 // the same bridge, one on another node, a rare one outside.
-func samplePacket() api.PacketTrace {
+func samplePacket() api.PacketExplanation {
 	web := api.Origin{File: "services/web.yaml", Line: 3}
 	gateway := netip.MustParseAddr("192.0.2.254")
 	element := func(set, key string) []api.PacketElement {
@@ -29,7 +29,7 @@ func samplePacket() api.PacketTrace {
 	lost.Reason = "no pod has the address 10.244.3.7"
 	host := way(0.1577, "192.0.2.1:8080", "", "node-1", "")
 	host.Outcome = "delivered"
-	return api.PacketTrace{
+	return api.PacketExplanation{
 		Node: "node-1", To: "10.96.0.10:80/tcp",
 		From: api.PacketEnd{Address: netip.MustParseAddr("10.244.1.3"), Pod: "default/client", Node: "node-1"},
 		Steps: []api.PacketStep{
@@ -54,12 +54,12 @@ func TestPacketText(t *testing.T) {
 	ping.To, ping.Notes = "10.96.0.10", nil
 	ping.Steps = []api.PacketStep{{
 		Hook: "prerouting", Chain: "frontends", Verdict: "redirect",
-		Elements: []api.PacketElement{{Set: "load-balancer-addresses", Key: "192.0.2.240", Group: "nftables"}},
+		Elements: []api.PacketElement{{Set: "load-balancer-addresses", Key: "192.0.2.240", Group: "nftables", Origin: api.Origin{File: "cluster.yaml", Line: 1}}},
 	}}
 	ping.Ways = []api.PacketWay{{Share: 1, Outcome: "delivered", Destination: netip.MustParseAddrPort("192.0.2.240:0"), Source: ping.From.Address}}
-	for name, trace := range map[string]api.PacketTrace{"packet": samplePacket(), "packet-refused": refused, "packet-ping": ping} {
+	for name, trace := range map[string]api.PacketExplanation{"packet": samplePacket(), "packet-refused": refused, "packet-ping": ping} {
 		var out bytes.Buffer
-		must(t, writePacketTrace(&out, trace))
+		must(t, writePacket(&out, trace))
 		golden(t, name, out.String())
 	}
 }

@@ -64,7 +64,7 @@ func newRunCommand() *cobra.Command {
 	var host hostFlags
 	var join []string
 	var keyFile, mode string
-	var bootstrap, once bool
+	var bootstrap, once, execProbes bool
 	var quiet time.Duration
 	c := &cobra.Command{
 		Use:   "run",
@@ -80,7 +80,7 @@ poplin cleanup removes it.`,
 			if err != nil {
 				return err
 			}
-			o.KeyFile, o.Bootstrap, o.Once, o.SourceQuiet = keyFile, bootstrap, once, quiet
+			o.KeyFile, o.Bootstrap, o.Once, o.SourceQuiet, o.ExecProbes = keyFile, bootstrap, once, quiet, execProbes
 			if o.Join, err = parseJoin(join); err != nil {
 				return withCode(exitUsage, err)
 			}
@@ -96,6 +96,7 @@ poplin cleanup removes it.`,
 	c.Flags().StringVar(&keyFile, "key-file", defaultKeyFile, "gossip keys, one base64 32-byte key a line")
 	c.Flags().DurationVar(&quiet, "source-quiet", time.Second, "how long the directory must be quiet before it is read")
 	c.Flags().StringVar(&mode, "source", "auto", "how to watch the directory: auto, inotify or poll")
+	c.Flags().BoolVar(&execProbes, "exec-probes", false, "run the commands of exec readiness probes, as the daemon's user: whoever writes the documents then runs commands on this node; without it such pods are not ready")
 	c.Flags().BoolVar(&once, "once", false, "one round without gossip, then exit: pinned subnets and roster only")
 	return c
 }

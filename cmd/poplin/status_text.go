@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -144,25 +143,6 @@ func writePods(w io.Writer, s api.Status) {
 			netns = "(the node's)"
 		}
 		fmt.Fprintf(w, "%s/%s\t%s\t%t\t%s\t%s\n", p.Namespace, p.Name, joinText(p.Addresses), p.Ready, netns, p.Reason)
-	}
-}
-
-func writeServices(w io.Writer, s api.Status) {
-	fmt.Fprintln(w, "SERVICE\tTYPE\tCLUSTER IP\tEXTERNAL IP\tPORTS\tENDPOINTS")
-	for _, svc := range s.ServiceList {
-		ip := joinText(svc.ClusterIPs)
-		if ip == "" {
-			ip = "None"
-		}
-		external := joinText(svc.ExternalIPs)
-		switch {
-		case external != "":
-		case svc.Type == "LoadBalancer":
-			external = "pending"
-		default:
-			external = "-"
-		}
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%d of %d\n", svc.Namespace, svc.Name, svc.Type, ip, external, strings.Join(svc.Ports, ", "), svc.EndpointsReady, svc.Endpoints)
 	}
 }
 

@@ -36,7 +36,7 @@ func (t *Target) carryOut(ctx context.Context, plan reconciler.Plan) error {
 		touched.pod(netnsOf(op.Object()))
 		return t.do(op)
 	})
-	touched.host, touched.sysctls = true, true
+	touched.host, touched.sysctls, touched.proxies = true, true, true
 	t.dirt.put(touched)
 	if t.live.Load() {
 		// Failing to read is for the next Observe to report.
@@ -88,6 +88,8 @@ func (t *Target) do(op reconciler.Op) error {
 		return t.doAddress(o, remove)
 	case reconciler.Route:
 		return t.doRoute(op, o)
+	case reconciler.ProxyNeighbour:
+		return t.doProxyNeighbour(o, remove)
 	}
 	return fmt.Errorf("objects of type %T are not of this target", op.Object())
 }

@@ -154,6 +154,7 @@ func (in *interest) judge(m syscall.NetlinkMessage, nsid int) marks {
 func (in *interest) judgeLink(data []byte, out *marks) {
 	index := nl.DeserializeIfInfomsg(data).Index
 	out.underlay = in.anyLink || in.underlays[index]
+	out.proxies = in.underlays[index] // a link that goes down loses its entries, which have no events
 	if out.host = in.links[index]; out.host {
 		return
 	}

@@ -83,7 +83,7 @@ func (t *Target) hear(events *eventSocket, woken chan<- struct{}) error {
 		in := t.interest.Load()
 		for _, msg := range msgs {
 			if busy && nsid < 0 {
-				m.host, m.sysctls, m.underlay = true, true, true
+				m.host, m.sysctls, m.proxies, m.underlay = true, true, true, true
 				break
 			}
 			m.add(in.judge(msg, nsid))
@@ -151,7 +151,7 @@ func rest(ctx context.Context, pause time.Duration) {
 
 // audit marks what is due at a tick.
 func audit(ticks int) marks {
-	m := marks{sysctls: true, underlay: true}
+	m := marks{sysctls: true, proxies: true, underlay: true}
 	if ticks%podAudit == 0 {
 		m.everything()
 	}

@@ -19,7 +19,7 @@ type snapshot struct {
 	conflicts []reconciler.Conflict
 	prints    prints
 
-	host, sysctls               *reconciler.Group // nil: not read yet
+	host, sysctls, proxies      *reconciler.Group // nil: not read yet
 	podConflicts, linkConflicts []reconciler.Conflict
 }
 
@@ -35,7 +35,7 @@ func (t *Target) refresh(ctx context.Context, all bool) error {
 		stale.everything()
 	}
 	if all {
-		stale.dir, stale.host, stale.sysctls = true, true, true
+		stale.dir, stale.host, stale.sysctls, stale.proxies = true, true, true, true
 	}
 	err := t.read(ctx, stale)
 	if err != nil {
@@ -79,13 +79,20 @@ func (t *Target) read(ctx context.Context, stale marks) error {
 	if stale.sysctls || t.seen.sysctls == nil {
 		t.seen.sysctls = keep(t.seen.sysctls, "linux sysctls", t.readSysctls(""))
 	}
+	if stale.proxies || t.seen.proxies == nil {
+		proxies, err := t.host.proxyNeighbours()
+		if err != nil {
+			return err
+		}
+		t.seen.proxies = keep(t.seen.proxies, "linux proxy neighbours", proxies)
+	}
 	t.assemble()
 	return nil
 }
 
 // assemble puts the parts together.
 func (t *Target) assemble() {
-	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls}
+	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls, t.seen.proxies}
 	for _, p := range t.pods {
 		groups = append(groups, p.group)
 	}

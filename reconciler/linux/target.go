@@ -5,8 +5,8 @@
 //
 // What is ours is told by marks: a link by its alias (poplin CLUSTER/NAME),
 // an address by the link that it is on, a route by its protocol number, a
-// namespace and a sysctl by a record in the state directory. Everything else
-// is somebody else's and is never touched.
+// namespace and a sysctl by a record in the state directory. A proxy neighbour
+// has the routes' mark. Everything else is somebody else's and is never touched.
 //
 // The target keeps what it read of each pod's namespace until an rtnetlink
 // event says that the namespace changed: one socket that listens to all
@@ -52,8 +52,8 @@ type Options struct {
 // errReadOnly is what a read-only target answers to Apply and Cleanup.
 var errReadOnly = errors.New("the target is read-only")
 
-// Target is the reconciler.Target of namespaces, links, sysctls, addresses
-// and routes. It works in the network namespace that the process is in.
+// Target is the reconciler.Target of namespaces, links, sysctls, addresses,
+// routes and proxy neighbours. It works in the network namespace that the process is in.
 type Target struct {
 	o       Options
 	log     *slog.Logger
@@ -136,7 +136,7 @@ func (t *Target) Close() error {
 func (t *Target) Kinds() []reconciler.Kind {
 	return []reconciler.Kind{
 		reconciler.KindNamespace, reconciler.KindLink, reconciler.KindSysctl,
-		reconciler.KindAddress, reconciler.KindRoute,
+		reconciler.KindAddress, reconciler.KindRoute, reconciler.KindProxyNeighbour,
 	}
 }
 

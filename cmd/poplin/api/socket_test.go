@@ -31,13 +31,23 @@ type fakeDaemon struct {
 }
 
 func (f *fakeDaemon) Status() Status { return f.status }
+func (f *fakeDaemon) Count(_ context.Context, s *Status) error {
+	s.ServiceList = []Service{{Name: "web", Frontends: []Frontend{
+		{Kind: "nodePort", Family: "IPv4", Protocol: "TCP", Port: 30080, Counters: &Counters{Connections: 1, Packets: 2, Bytes: 3}},
+		{Kind: "clusterIP", Family: "IPv4", Address: netip.MustParseAddr("10.96.0.1"), Protocol: "TCP", Port: 80},
+	}}}
+	return f.err
+}
 func (f *fakeDaemon) Plan(_ context.Context, tree *Tree) (Plan, error) {
 	f.tree = tree
 	return f.plan, f.err
 }
 func (f *fakeDaemon) State(context.Context) (State, error) { return f.state, f.err }
-func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketTrace, error) {
-	return PacketTrace{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
+func (f *fakeDaemon) ExplainService(_ context.Context, namespace, name string) (ServiceExplanation, error) {
+	return ServiceExplanation{Namespace: namespace, Name: name, Selector: map[string]string{"app": "web"}}, f.err
+}
+func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketExplanation, error) {
+	return PacketExplanation{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
 }
 func (f *fakeDaemon) Reload(context.Context) error { return f.note("reload") }
 func (f *fakeDaemon) Ack(revision string) error    { return f.note("ack " + revision) }
@@ -106,6 +116,42 @@ func TestStatusAndStateArriveAsTheyWere(t *testing.T) {
 	}
 	if plan := reconciler.Diff(daemon.state.Observed, state.Observed); len(plan) != 0 {
 		t.Errorf("observed differs: %v", plan)
+	}
+}
+
+func TestCountersComeOnlyWhenAskedFor(t *testing.T) {
+	daemon := &fakeDaemon{}
+	client := serve(t, daemon)
+	plain, err := client.Status(t.Context())
+	if err != nil || plain.ServiceList != nil {
+		t.Errorf("%+v, %v", plain, err)
+	}
+	var want Status
+	if err := daemon.Count(t.Context(), &want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.StatusCounted(t.Context())
+	if diff := cmp.Diff(want, got, sameAddresses); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	daemon.err = errors.New("no table")
+	if _, err := client.StatusCounted(t.Context()); err == nil || err.Error() != "no table" {
+		t.Error(err)
+	}
+}
+
+func TestExplanationsArrive(t *testing.T) {
+	daemon := &fakeDaemon{}
+	client := serve(t, daemon)
+	for _, name := range []string{"web", "we b/../x", "?"} {
+		if got, err := client.ExplainService(t.Context(), "default", name); err != nil || got.Name != name || got.Selector["app"] != "web" {
+			t.Errorf("%q: %+v, %v", name, got, err)
+		}
+	}
+	daemon.err = &UnknownError{"there is no service default/web"}
+	var unknown *UnknownError
+	if _, err := client.ExplainService(t.Context(), "default", "web"); !errors.As(err, &unknown) || err.Error() != daemon.err.Error() {
+		t.Error(err)
 	}
 }
 

@@ -29,6 +29,8 @@ type Options struct {
 	MountNS     string // mount namespace for pods' namespaces, "" for our own
 	SourceQuiet time.Duration
 	SourceMode  source.Mode
+	// ExecProbes lets exec probes of documents run, as the daemon's user.
+	ExecProbes bool
 	// Once makes one round without gossip and returns.
 	Once    bool
 	Version string

@@ -72,6 +72,7 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, PodAddresses: assigned}
 	g.Result = compiler.Compile(compile.Input{
 		Config: c, View: g.view, Host: g.host, Revision: f.revision.ID, Observed: f.observed,
+		Unheard: f.gossip && !f.members.Joined,
 	})
 	g.problems = append(g.problems, g.Result.Problems...)
 	g.complete = (f.members.Joined || !f.gossip) && !unsettled && len(subnets) > 0

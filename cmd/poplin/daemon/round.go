@@ -164,6 +164,9 @@ func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
 	d.documents.saveAgain()
 	d.logRound(r)
+	if a := d.account.read(); a.facts.revision != nil {
+		d.outside.follow(r, a.facts, a.goal)
+	}
 	// Pods whose interface came or went are to be announced; the round after
 	// this one does it.
 	if before := d.standing; !maps.Equal(before, d.stand(r)) {

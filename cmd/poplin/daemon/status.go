@@ -43,8 +43,13 @@ func (d *Daemon) Status() api.Status {
 	fillNode(&s, a)
 	fillMembers(&s, a)
 	fillServices(&s, a.goal.Services)
+	fillAnnounced(&s, a.goal.Outside.Balancers)
 	d.fillTunnel(&s)
 	s.Problems = append(problemsOf(docs, a), d.orphans()...)
+	s.Problems = append(s.Problems, closedSockets(d.outside.listeners.Problems())...)
+	if docs.current != nil {
+		s.Problems = append(s.Problems, unrunProbes(d.o, docs.current.Config)...)
+	}
 	return s
 }
 
@@ -180,9 +185,9 @@ func fillServices(s *api.Status, all []services.Service) {
 			out.Ports = append(out.Ports, fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol))
 		}
 		for _, f := range svc.Frontends {
-			if f.Kind == services.ClusterIP {
-				out.Endpoints += f.Total
-				out.EndpointsReady += f.Ready
+			// An endpoint is behind several ports, and has several addresses.
+			if f.Kind == services.ClusterIP && f.Total > out.Endpoints {
+				out.Endpoints, out.EndpointsReady = f.Total, f.Ready
 			}
 		}
 		s.Endpoints += out.Endpoints
@@ -274,5 +279,6 @@ func problemsOf(docs documentsState, a accountState) []api.Problem {
 		add(p.What, p.Remedy)
 	}
 	out = append(out, emptyPools(a.goal.Services)...)
+	out = append(out, unannounced(a.goal.Outside.Balancers)...)
 	return out
 }

@@ -1,0 +1,2 @@
+// Package dns answers questions over UDP and TCP.
+package dns
