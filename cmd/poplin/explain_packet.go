@@ -75,7 +75,7 @@ func writePacket(w io.Writer, trace api.PacketExplanation) error {
 			continue
 		}
 		e := s.Elements[len(s.Elements)-1] // the others only let it through
-		fmt.Fprintf(steps, "  %s\t%s\t%s → %s\t%s (%s)\n", s.Hook, e.Set, e.Key, next, e.Group, originText(e.Origin))
+		fmt.Fprintf(steps, "  %s\t%s\t%s → %s\t%s\n", s.Hook, e.Set, e.Key, next, groupText(e.Group, e.Origin))
 	}
 	if err := steps.Flush(); err != nil {
 		return err
@@ -137,4 +137,12 @@ func percent(share float64) string {
 	default:
 		return fmt.Sprintf("%3.1f %%", p)
 	}
+}
+
+// groupText names what asks for something, and where that stands.
+func groupText(group string, o api.Origin) string {
+	if o.File == "" {
+		return group
+	}
+	return fmt.Sprintf("%s (%s:%d)", group, o.File, o.Line)
 }
