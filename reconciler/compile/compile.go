@@ -3,7 +3,8 @@
 // same state, and what did not change is the same group as last time.
 //
 // One file per concern: host.go (bridges, addresses, settings), pods.go,
-// peers.go (routes and tunnel peers), masquerade.go and services.go
+// peers.go (routes and tunnel peers), balancers.go (load balancer addresses
+// that this node announces), subnet_file.go, masquerade.go and services.go
 // (nftables elements). subnets.go and ipam.go say which addresses this node
 // and its pods have.
 package compile
@@ -35,6 +36,10 @@ type Input struct {
 	// endpoints from it, so that a restart moves none; later it remembers them
 	// itself.
 	Observed reconciler.State
+	// Unheard says that gossip has not been heard yet. Until it is, this node
+	// announces the load balancer addresses that Observed has, no others:
+	// another node may have them.
+	Unheard bool
 }
 
 // Host is what of the host matters.
@@ -47,6 +52,8 @@ type Host struct {
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
+	// RunDir is the directory for what is made for others to read; "": none.
+	RunDir string
 }
 
 // Underlay is this node's end of the network between the hosts.
@@ -64,7 +71,10 @@ type Problem struct{ What, Remedy string }
 type Result struct {
 	State    reconciler.State
 	Services []services.Service
-	Problems []Problem
+	Outside  services.Outside
+	// Announced are the load balancer addresses that this node answers for.
+	Announced []netip.Addr
+	Problems  []Problem
 	// MTU is what a packet of this node's pods may have, in bytes.
 	MTU int
 	// Subnets are this node's, with their gateways.
@@ -117,8 +127,11 @@ func (c *Compiler) Compile(in Input) Result {
 	groups := b.host()
 	groups = append(groups, b.pods()...)
 	groups = append(groups, b.peers()...)
-	groups = append(groups, b.masquerade())
-	resolved := c.resolver.Resolve(in.View, services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses})
+	groups = append(groups, b.masquerade(), b.subnetFile())
+	self := services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses}
+	resolved, outside := c.resolver.Resolve(in.View, self), c.resolver.Outside(in.View, self)
+	announced := b.announced(outside.Balancers)
+	groups = append(groups, b.balancers(announced)...)
 	compiled := c.compileServices(b, resolved)
 	groups = append(groups, b.chains(compiled)...)
 	groups = c.shared(groups)
@@ -126,8 +139,9 @@ func (c *Compiler) Compile(in Input) Result {
 		groups = append(groups, s.group)
 	}
 	return Result{
-		State: reconciler.NewState(groups...), Services: resolved, Problems: b.problems,
-		MTU: b.mtu, Subnets: b.subnets,
+		State: reconciler.NewState(groups...), Services: resolved, Outside: outside, Problems: b.problems,
+		Announced: addressesOf(announced),
+		MTU:       b.mtu, Subnets: b.subnets,
 	}
 }
 

@@ -35,7 +35,7 @@ func (e HeadlessEndpoint) Equal(o HeadlessEndpoint) bool {
 // that it wants: IPv4 first, in the order of the documents, each address once
 // in a slice. Those that only serve while they terminate are not ready,
 // unless the service publishes what is not.
-func (r *Resolver) headless(s *schema.Service, live *live) []HeadlessEndpoint {
+func (r *Resolver) headless(s *schema.Service) []HeadlessEndpoint {
 	if !s.Headless || s.Type == schema.ExternalName {
 		return nil
 	}
@@ -44,19 +44,20 @@ func (r *Resolver) headless(s *schema.Service, live *live) []HeadlessEndpoint {
 		switch {
 		case !slices.Contains(s.Families, family):
 		case len(s.Selector) > 0:
-			out = append(out, r.headlessPods(s, family, live)...)
+			out = append(out, r.headlessPods(s, family)...)
 		default:
-			out = append(out, r.headlessSlices(s, family, live)...)
+			out = append(out, r.headlessSlices(s, family)...)
 		}
 	}
 	return out
 }
 
-func (r *Resolver) headlessPods(s *schema.Service, family schema.Family, live *live) []HeadlessEndpoint {
+func (r *Resolver) headlessPods(s *schema.Service, family schema.Family) []HeadlessEndpoint {
 	var out []HeadlessEndpoint
 	for _, pod := range r.pods.match(s.Namespace, s.Selector) {
-		address, ready := live.pod(pod, family)
-		ready = ready && !r.drain[pod.NodeName] || s.PublishNotReadyAddresses
+		n := r.live.of(pod.NodeName)
+		address, ready := n.pod(pod, family)
+		ready = ready && !n.drain || s.PublishNotReadyAddresses
 		if !address.IsValid() || !ready {
 			continue
 		}
@@ -74,7 +75,7 @@ func (r *Resolver) headlessPods(s *schema.Service, family schema.Family, live *l
 	return out
 }
 
-func (r *Resolver) headlessSlices(s *schema.Service, family schema.Family, live *live) []HeadlessEndpoint {
+func (r *Resolver) headlessSlices(s *schema.Service, family schema.Family) []HeadlessEndpoint {
 	var out []HeadlessEndpoint
 	for _, slice := range r.slices[s.Meta.Name] {
 		if slice.Family != family {
@@ -84,7 +85,7 @@ func (r *Resolver) headlessSlices(s *schema.Service, family schema.Family, live 
 		for _, p := range slice.Ports {
 			ports = append(ports, HeadlessPort(p))
 		}
-		for i, c := range sliceCandidates(slice, schema.SlicePort{}, live) {
+		for i, c := range r.sliceCandidates(slice, schema.SlicePort{}) {
 			if c.ready && !c.terminating || s.PublishNotReadyAddresses {
 				e := slice.Endpoints[i]
 				out = append(out, HeadlessEndpoint{e.Address, e.Hostname, c.weight, ports})

@@ -17,9 +17,11 @@ import (
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/announce"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/reconciler/listen"
 	"github.com/poplin-net/poplin/reconciler/nft"
 	"github.com/poplin-net/poplin/reconciler/tunnel"
 	"github.com/poplin-net/poplin/schema/source"
@@ -38,6 +40,7 @@ type Daemon struct {
 	membership *membership
 	addresses  *addressBook
 	readiness  *readiness
+	outside    outside
 	account    account
 	notify     notifier
 
@@ -81,8 +84,9 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.membership = &membership{o: o, kick: d.kick}
 	prober := health.New(health.Options{
-		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Log: o.Log,
+		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Commands: o.ExecProbes, Log: o.Log,
 	})
+	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log}), listeners: listen.New(o.Log)}
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
@@ -222,7 +226,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prober := d.readiness.prober
-	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes())}
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run}
 	failed := make(chan error, len(runs))
 	for _, run := range runs {
 		tasks.Go(func() {
@@ -250,7 +254,10 @@ func (d *Daemon) open() error {
 // openTargets opens the targets of a cluster's node.
 func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	var t targets
-	var err error
+	rungs, err := udp.ParseRungs(o.Offloads)
+	if err != nil {
+		return t, fmt.Errorf("overlay offloads: %w", err)
+	}
 	t.linux, err = linux.New(linux.Options{
 		Cluster: cluster, StateDir: o.StateDir, MountNS: o.MountNS, ReadOnly: readOnly, Log: o.Log,
 	})
@@ -261,7 +268,9 @@ func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	if err != nil {
 		return t, errors.Join(err, t.linux.Close())
 	}
-	t.tunnel = tunnel.New(tunnel.Options{OpenDevice: udp.OpenDevice, Listen: udp.Listen, Log: o.Log})
+	t.tunnel = tunnel.New(tunnel.Options{
+		OpenDevice: udp.OpenDevice, Listen: udp.Listen, Tuning: udp.Tuning{Rungs: rungs}, Log: o.Log,
+	})
 	return t, nil
 }
 
