@@ -11,7 +11,7 @@ import (
 // Sizes of a batch.
 const (
 	batchSize = 64
-	querySize = 1024 // bytes; no sensible query has more
+	querySize = 1280 // bytes; we say that we take preferredSize
 )
 
 // message is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
