@@ -114,6 +114,11 @@ func (s *Server) Configure(settings Settings) {
 	s.connections.limit(orDefault(settings.Connections, defaultConnections), orDefault(settings.ConnectionsPerClient, defaultConnectionsPerClient))
 	s.forward.cache.resize(settings.CacheBytes)
 	s.forward.upstreams.configure(settings)
+	s.poke()
+}
+
+// poke has Run look at what is listened on.
+func (s *Server) poke() {
 	select {
 	case s.kick <- struct{}{}:
 	default:
