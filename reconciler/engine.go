@@ -43,7 +43,7 @@ const maxPasses = 4
 // is used by one goroutine at a time.
 type Engine struct {
 	targets []Target
-	shares  []*share // of the targets, in their order
+	shares  []*Share // of the targets, in their order
 	last    State
 	ran     bool
 	// undone are the objects of last which were left as they were: what is
@@ -56,7 +56,7 @@ type Engine struct {
 func NewEngine(targets ...Target) *Engine {
 	e := &Engine{targets: targets}
 	for _, t := range targets {
-		e.shares = append(e.shares, newShare(t.Kinds()))
+		e.shares = append(e.shares, NewShare(t.Kinds()...))
 	}
 	return e
 }
@@ -168,7 +168,7 @@ func (e *Engine) apply(ctx context.Context, plan Plan, desired State) error {
 		for n < len(plan) && e.shares[at].holds(plan[n].Object()) {
 			n++
 		}
-		if err := e.targets[at].Apply(ctx, plan[:n], e.shares[at].of(desired)); err != nil {
+		if err := e.targets[at].Apply(ctx, plan[:n], e.shares[at].Of(desired)); err != nil {
 			errs = append(errs, err)
 		}
 		plan = plan[n:]
@@ -178,7 +178,7 @@ func (e *Engine) apply(ctx context.Context, plan Plan, desired State) error {
 
 // targetOf gives the index of the target of an operation, or -1.
 func (e *Engine) targetOf(op Op) int {
-	return slices.IndexFunc(e.shares, func(s *share) bool { return s.holds(op.Object()) })
+	return slices.IndexFunc(e.shares, func(s *Share) bool { return s.holds(op.Object()) })
 }
 
 // withhold leaves out what must not be done before desired is complete:
