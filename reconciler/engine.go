@@ -27,6 +27,9 @@ type Round struct {
 	Err       error // joined; nil: the host matches, but for Withheld and Conflicts
 	Started   time.Time
 	Took      time.Duration
+	// Applied is when the first pass had carried out its operations; zero
+	// where there were none. What follows only makes sure.
+	Applied time.Time
 }
 
 // Settled reports whether the host now has all that is desired and nothing
@@ -132,6 +135,9 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 		if err := e.apply(ctx, doable, round.Desired.State); err != nil {
 			round.Err = err
 			break
+		}
+		if round.Applied.IsZero() {
+			round.Applied = time.Now()
 		}
 		if observed, err = e.Observe(ctx); err != nil {
 			round.Err = err

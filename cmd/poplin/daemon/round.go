@@ -169,8 +169,12 @@ func (d *Daemon) logRound(r reconciler.Round) {
 		return
 	}
 	s := r.Plan.Summary(r.Desired.State)
-	d.log.Info("plan applied", "revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete,
-		"cause", r.Plan[0].Cause, "took", r.Took.Round(10*time.Microsecond))
+	attributes := []any{"revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete,
+		"cause", r.Plan[0].Cause, "took", r.Took.Round(10 * time.Microsecond)}
+	if apply := d.account.read().lastApply; apply != nil && apply.Reaction != "" {
+		attributes = append(attributes, "reaction", apply.Reaction)
+	}
+	d.log.Info("plan applied", attributes...)
 	drifted := 0
 	first := ""
 	for _, op := range r.Plan {
