@@ -44,7 +44,7 @@ func (d *Daemon) Status() api.Status {
 	fillMembers(&s, a)
 	fillServices(&s, a.goal.Services)
 	d.fillTunnel(&s)
-	s.Problems = append(problemsOf(docs, a), d.orphans()...)
+	s.Problems = slices.Concat(problemsOf(docs, a), d.orphans(), d.fullTables())
 	return s
 }
 
