@@ -1,10 +1,15 @@
 package nft
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"os"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/nftables"
@@ -165,4 +170,66 @@ func TestForeignWriterIsFaster(t *testing.T) {
 			expect(t, n, x, want)
 		})
 	}
+}
+
+// A search for stale connections that fails is tried again by itself: their
+// clients would go on sending to nobody until the next plan.
+func TestStaleConnectionsAreSearchedAgain(t *testing.T) {
+	w := newNetwork(t)
+	w.server(w.podB, "b", podsB)
+	w.server(w.podC, "c", podsC)
+	w.serve(map[uint16][2][]string{1: {{podsB[0]}, {podsB[1]}}})
+	c, err := w.podA.dial("udp", vips[0], 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if got, err := exchange(c, "udp"); err != nil || !strings.HasPrefix(got, "b") {
+		t.Fatal(got, err)
+	}
+	// A descriptor that is no namespace: nothing can be asked.
+	file, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	var log lockedBuffer
+	p := w.target.purger
+	p.netns, p.log = int(file.Fd()), slog.New(slog.NewTextHandler(&log, nil))
+	running(t, w.target)
+	eventually(t, "the purger", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.running
+	})
+	w.serve(map[uint16][2][]string{1: {{podsC[0]}, {podsC[1]}}})
+	eventually(t, "a second try", func() bool { return strings.Count(log.String(), "could not be deleted") >= 2 })
+	if got, err := exchange(c, "udp"); err == nil && !strings.HasPrefix(got, "b") {
+		t.Errorf("%s answers", got)
+	}
+	if err := unix.Dup2(w.node.fd, int(file.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "an answer of c", func() bool {
+		got, err := exchange(c, "udp")
+		return err == nil && strings.HasPrefix(got, "c")
+	})
+}
+
+// lockedBuffer is a log that is read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
