@@ -23,14 +23,27 @@ type Config struct {
 	Services []*Service       // sorted by namespace and name
 	Slices   []*EndpointSlice // sorted by namespace and name; Endpoints documents are here too
 
-	// Digest is "sha256:" and hexadecimal digits over paths and contents of
-	// all files.
-	Digest    string
+	podsOn map[string][]*Pod // Pods by node; nil: nobody sorted them
+
 	Files     int
 	Documents int
 	ByKind    map[string]int // documents by kind
 	Ignored   map[string]int // ignored documents by kind
 	Automatic int            // cluster IPs and node ports that nobody wrote down
+}
+
+// PodsOn lists the pods that are on a node, sorted by namespace and name.
+func (c *Config) PodsOn(node string) []*Pod {
+	if c.podsOn != nil {
+		return c.podsOn[node]
+	}
+	var out []*Pod
+	for _, p := range c.Pods {
+		if p.NodeName == node {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Name is the namespace and the name of a document.
