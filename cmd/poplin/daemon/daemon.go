@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -106,6 +107,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.documents.restore()
 	d.follow()
+	if os.Getenv("GOMAXPROCS") == "" { // the operator's word is the last
+		runtime.GOMAXPROCS(runtime.NumCPU() + udp.Tuning{Rungs: udp.AllRungs}.Threads() + 1)
+	}
 
 	var tasks sync.WaitGroup
 	failures := make(chan error, 4)
