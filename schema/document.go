@@ -39,11 +39,13 @@ type clusterSpec struct {
 }
 
 type overlaySpec struct {
-	Backend        string `json:"backend"`
-	Port           int    `json:"port"`
-	DirectRouting  bool   `json:"directRouting"`
-	MTU            int    `json:"mtu"`
-	UnderlayFamily string `json:"underlayFamily"`
+	Backend         string `json:"backend"`
+	Port            int    `json:"port"`
+	VNI             int    `json:"vni"`
+	DirectRouting   bool   `json:"directRouting"`
+	MTU             int    `json:"mtu"`
+	UnderlayFamily  string `json:"underlayFamily"`
+	ChecksumOffload string `json:"checksumOffload"`
 }
 
 type masqueradeSpec struct {
@@ -89,6 +91,7 @@ type nodeDocument struct {
 		MTU       int      `json:"mtu"`
 		Drain     bool     `json:"drain"`
 		External  bool     `json:"external"`
+		VTEPMAC   string   `json:"vtepMAC"`
 	} `json:"spec"`
 }
 
