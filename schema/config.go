@@ -6,9 +6,7 @@
 package schema
 
 import (
-	"cmp"
 	"net/netip"
-	"strconv"
 	"time"
 )
 
@@ -23,9 +21,8 @@ type Config struct {
 	Services []*Service       // sorted by namespace and name
 	Slices   []*EndpointSlice // sorted by namespace and name; Endpoints documents are here too
 
-	// Digest is "sha256:" and hexadecimal digits over paths and contents of
-	// all files.
-	Digest    string
+	podsOn map[string][]*Pod // Pods by node; nil: nobody sorted them
+
 	Files     int
 	Documents int
 	ByKind    map[string]int // documents by kind
@@ -33,33 +30,18 @@ type Config struct {
 	Automatic int            // cluster IPs and node ports that nobody wrote down
 }
 
-// Name is the namespace and the name of a document.
-type Name struct{ Namespace, Name string }
-
-// String formats the name as NAMESPACE/NAME.
-func (n Name) String() string { return n.Namespace + "/" + n.Name }
-
-// Compare orders names by namespace, then name.
-func (n Name) Compare(o Name) int {
-	return cmp.Or(cmp.Compare(n.Namespace, o.Namespace), cmp.Compare(n.Name, o.Name))
-}
-
-// Place is where a document, or a part of one, stands.
-type Place struct {
-	File   string // path below the root of the tree, with slashes
-	Line   int    // from 1
-	Column int    // from 1, in characters
-}
-
-// String formats the place as file:line.
-func (p Place) String() string { return p.File + ":" + strconv.Itoa(p.Line) }
-
-// Meta is what every document has.
-type Meta struct {
-	Name        // Namespace is "default" where none is written, "" for Cluster, Node and Subnet
-	Labels      map[string]string
-	Annotations map[string]string // those that poplin reads: poplin/*
-	Place       Place             // of the document's first key
+// PodsOn lists the pods that are on a node, sorted by namespace and name.
+func (c *Config) PodsOn(node string) []*Pod {
+	if c.podsOn != nil {
+		return c.podsOn[node]
+	}
+	var out []*Pod
+	for _, p := range c.Pods {
+		if p.NodeName == node {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Backend is the way in which nodes reach each other's pods.
@@ -124,6 +106,8 @@ type Cluster struct {
 		All     bool // every local address but loopback
 		CIDRs   []netip.Prefix
 	}
+	// LocalhostNodePorts says that node ports answer on loopback, too.
+	LocalhostNodePorts bool
 	// ExternalIPCIDRs are the ranges that external addresses may be from.
 	ExternalIPCIDRs []netip.Prefix
 	// LoadBalancerCIDRs are the addresses for services of type LoadBalancer.

@@ -65,7 +65,7 @@ func wantUnderlays(t *testing.T, n *node) {
 	slices.Reverse(v6First.Addresses)
 	for choice, want := range map[string]linux.Underlay{
 		"can-reach:2001:db8::9": v6First,
-		"": up0("192.0.2.1"), "up0": up0("192.0.2.1"), "192.0.2.2": up0("192.0.2.2"), "can-reach:203.0.113.1": up0("192.0.2.1"),
+		"":                      up0("192.0.2.1"), "up0": up0("192.0.2.1"), "192.0.2.2": up0("192.0.2.2"), "can-reach:203.0.113.1": up0("192.0.2.1"),
 		"up1": up1, "can-reach:198.51.100.9": up1,
 	} {
 		got, err := n.Underlay(t.Context(), choice)

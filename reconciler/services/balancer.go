@@ -33,7 +33,7 @@ type Balancer struct {
 // all connections with it. Among candidates the highest number that a node
 // draws for the address decides (rendezvous), so that only the addresses of a
 // node that fails go elsewhere, and come back when it does.
-func (r *Resolver) balancers(live *live, nodes []string) []Balancer {
+func (r *Resolver) balancers(nodes []string) []Balancer {
 	byAddress := map[netip.Addr]*Balancer{}
 	for _, s := range r.config.Services {
 		for _, a := range s.PoolIPs {
@@ -45,7 +45,7 @@ func (r *Resolver) balancers(live *live, nodes []string) []Balancer {
 	}
 	out := make([]Balancer, 0, len(byAddress))
 	for _, b := range byAddress {
-		b.Node = draw(b.Address, r.suited(b, nodes, live))
+		b.Node = draw(b.Address, r.suited(b, nodes))
 		out = append(out, *b)
 	}
 	slices.SortFunc(out, func(a, b Balancer) int { return a.Address.Compare(b.Address) })
@@ -63,7 +63,7 @@ func (r *Resolver) announcers(v view.View, host Host) []string {
 	}
 	var out []string
 	add := func(name string, subnets []netip.Prefix) {
-		if (len(subnets) > 0 || pinned[name]) && !external[name] && !r.drain[name] {
+		if (len(subnets) > 0 || pinned[name]) && !external[name] && !r.live.of(name).drain {
 			out = append(out, name)
 		}
 	}
@@ -78,14 +78,14 @@ func (r *Resolver) announcers(v view.View, host Host) []string {
 
 // suited leaves of the nodes those that suit the policies of an address's
 // services.
-func (r *Resolver) suited(b *Balancer, nodes []string, live *live) []string {
+func (r *Resolver) suited(b *Balancer, nodes []string) []string {
 	suits, local := map[string]int{}, 0
 	for _, s := range b.Services {
 		if !s.ExternalLocal {
 			continue
 		}
 		local++
-		for _, n := range r.servingNodes(s, schema.FamilyOf(b.Address), live) {
+		for _, n := range r.servingNodes(s, schema.FamilyOf(b.Address)) {
 			suits[n]++
 		}
 	}
@@ -100,13 +100,13 @@ func (r *Resolver) suited(b *Balancer, nodes []string, live *live) []string {
 
 // servingNodes are the nodes with an endpoint that takes connections: one that
 // is ready, else, as with choose, one that still serves while it terminates.
-func (r *Resolver) servingNodes(s *schema.Service, family schema.Family, live *live) []string {
+func (r *Resolver) servingNodes(s *schema.Service, family schema.Family) []string {
 	var all []candidate
 	for _, port := range s.Ports {
-		all = append(all, r.candidates(s, port, family, live)...)
+		all = append(all, r.candidates(s, port, family)...)
 	}
 	if len(s.Ports) == 0 {
-		all = r.portless(s, family, live)
+		all = r.portless(s, family)
 	}
 	var out []string
 	for _, c := range choose(s, all) {

@@ -46,18 +46,24 @@ func TestGolden(t *testing.T) {
 			host := Host{Node: self, Underlay: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
 			resolver := NewResolver(config)
 			got := format(resolver.Resolve(v, host)) + formatOutside(resolver.Outside(v, host))
-			if !*update {
-				if diff := cmp.Diff(want, got); diff != "" {
-					t.Errorf("-file +now (-update rewrites):\n%s", diff)
-				}
-				return
-			}
-			archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "services" })
-			archive.Files = append(archive.Files, txtar.File{Name: "services", Data: []byte(got)})
-			if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			compare(t, path, archive, "services", want, got)
 		})
+	}
+}
+
+// compare compares a section of a file, or writes it.
+func compare(t *testing.T, path string, archive *txtar.Archive, section, want, got string) {
+	t.Helper()
+	if !*update {
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-file +now (-update rewrites):\n%s", diff)
+		}
+		return
+	}
+	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == section })
+	archive.Files = append(archive.Files, txtar.File{Name: section, Data: []byte(got)})
+	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 

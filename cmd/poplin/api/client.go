@@ -74,6 +74,21 @@ func (c *Client) State(ctx context.Context) (State, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/state", nil, &s)
 }
 
+// ExplainService asks what a service is made of. The error is an *UnknownError
+// if there is none of that name.
+func (c *Client) ExplainService(ctx context.Context, namespace, name string) (ServiceExplanation, error) {
+	var e ServiceExplanation
+	path := "/v1/explain/service/" + url.PathEscape(namespace) + "/" + url.PathEscape(name)
+	return e, c.call(ctx, http.MethodGet, path, nil, &e)
+}
+
+// ExplainPacket asks what becomes of a packet.
+func (c *Client) ExplainPacket(ctx context.Context, q PacketQuery) (PacketTrace, error) {
+	var t PacketTrace
+	query := url.Values{"from": {q.From}, "to": {q.To.String()}}
+	return t, c.call(ctx, http.MethodGet, "/v1/explain/packet?"+query.Encode(), nil, &t)
+}
+
 // Reload has the daemon read everything again.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
@@ -119,8 +134,11 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 	if err := json.NewDecoder(response.Body).Decode(&f); err != nil {
 		return fmt.Errorf("the daemon answered %s", response.Status)
 	}
-	if response.StatusCode == http.StatusUnprocessableEntity {
+	switch response.StatusCode {
+	case http.StatusUnprocessableEntity:
 		return &InvalidError{f.Diagnostics}
+	case http.StatusNotFound:
+		return &UnknownError{f.Error}
 	}
 	return errors.New(f.Error)
 }
