@@ -254,7 +254,10 @@ func (d *Daemon) open() error {
 // openTargets opens the targets of a cluster's node.
 func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	var t targets
-	var err error
+	rungs, err := udp.ParseRungs(o.Offloads)
+	if err != nil {
+		return t, fmt.Errorf("overlay offloads: %w", err)
+	}
 	t.linux, err = linux.New(linux.Options{
 		Cluster: cluster, StateDir: o.StateDir, MountNS: o.MountNS, ReadOnly: readOnly, Log: o.Log,
 	})
@@ -265,7 +268,9 @@ func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	if err != nil {
 		return t, errors.Join(err, t.linux.Close())
 	}
-	t.tunnel = tunnel.New(tunnel.Options{OpenDevice: udp.OpenDevice, Listen: udp.Listen, Log: o.Log})
+	t.tunnel = tunnel.New(tunnel.Options{
+		OpenDevice: udp.OpenDevice, Listen: udp.Listen, Tuning: udp.Tuning{Rungs: rungs}, Log: o.Log,
+	})
 	return t, nil
 }
 
