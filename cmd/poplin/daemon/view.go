@@ -20,7 +20,7 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 		if peers[name] == nil {
 			peers[name] = &view.Peer{
 				Name: name, State: view.Failed,
-				Backend: view.Backend{Kind: string(c.Cluster.Overlay.Backend), Port: c.Cluster.Overlay.Port},
+				Backend: ownBackend(c.Cluster, name),
 			}
 			if !members.Joined {
 				peers[name].State = view.Alive
@@ -33,6 +33,7 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 		p.Underlay, p.MTU = underlayAddresses(n), 0
 		if n.External {
 			p.State = view.Alive
+			p.Backend.MAC = n.VTEPMAC
 		}
 	}
 	for _, m := range members.Peers {
@@ -45,7 +46,7 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 		p := peer(m.Name)
 		p.Underlay, p.MTU = m.Underlay, m.MTU
 		if m.Backend != "" {
-			p.Backend = view.Backend{Kind: m.Backend, Port: m.Port}
+			p.Backend = backendOf(m)
 		}
 		p.State = view.Failed
 		if m.State == overlay.PeerAlive || !members.Joined {
