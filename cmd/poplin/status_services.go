@@ -12,25 +12,42 @@ import (
 
 // writeServices prints a line for each frontend of each service.
 func writeServices(w io.Writer, s api.Status) {
-	fmt.Fprintln(w, "SERVICE\tTYPE\tFRONTEND\tENDPOINTS\tCONNECTIONS\tPACKETS\tBYTES")
+	fmt.Fprintln(w, "SERVICE\tTYPE\tFRONTEND\tENDPOINTS\tCONNECTIONS\tPACKETS\tBYTES\t")
 	for _, svc := range s.ServiceList {
 		line := func(frontend string, ready, all int, c *api.Counters) {
 			connections, packets, bytes := "-", "-", "-"
 			if c != nil {
 				connections, packets, bytes = amount(c.Connections), amount(c.Packets), amountOfBytes(c.Bytes)
 			}
-			fmt.Fprintf(w, "%s/%s\t%s\t%s\t%d of %d\t%s\t%s\t%s\n", svc.Namespace, svc.Name, svc.Type, frontend, ready, all, connections, packets, bytes)
+			fmt.Fprintf(w, "%s/%s\t%s\t%s\t%d of %d\t%s\t%s\t%s\t", svc.Namespace, svc.Name, svc.Type, frontend, ready, all, connections, packets, bytes)
 		}
 		for _, f := range svc.Frontends {
 			line(frontendText(f), f.EndpointsReady, f.Endpoints, f.Counters)
+			fmt.Fprintln(w, announcedText(svc.Announced, f))
 		}
 		if len(svc.Frontends) == 0 { // headless, or a name only
 			line(cmp.Or(joinText(svc.ClusterIPs), "None"), svc.EndpointsReady, svc.Endpoints, nil)
+			fmt.Fprintln(w)
 		}
 		if svc.Type == "LoadBalancer" && len(svc.ExternalIPs) == 0 {
 			line("pending", svc.EndpointsReady, svc.Endpoints, nil)
+			fmt.Fprintln(w)
 		}
 	}
+}
+
+// announcedText says who answers for a load balancer address on the underlay.
+func announcedText(list []api.Announced, f api.Frontend) string {
+	for _, a := range list {
+		switch {
+		case f.Kind != "loadBalancer" || a.Address != f.Address:
+		case a.Node == "":
+			return "announced by none"
+		default:
+			return "announced by " + a.Node
+		}
+	}
+	return ""
 }
 
 // frontendText gives a frontend as clients write it, with the name of its

@@ -50,6 +50,12 @@ func sampleStatus() api.Status {
 					{Kind: "nodePort", Family: "IPv6", Protocol: "TCP", Port: 30080, PortName: "http", Endpoints: 4, EndpointsReady: 3, Counters: &api.Counters{}},
 					{Kind: "clusterIP", Family: "IPv6", Address: addr("fd96::10"), Protocol: "UDP", Port: 10000, LastPort: 10999, Endpoints: 4, EndpointsReady: 3},
 				}},
+			{Namespace: "default", Name: "lb", Type: "LoadBalancer", ClusterIPs: []netip.Addr{addr("10.96.0.12")}, ExternalIPs: []netip.Addr{addr("198.51.100.7"), addr("198.51.100.8")},
+				Announced: []api.Announced{{Address: addr("198.51.100.7"), Node: "node-2"}, {Address: addr("198.51.100.8")}},
+				Frontends: []api.Frontend{
+					{Kind: "loadBalancer", Family: "IPv4", Address: addr("198.51.100.7"), Protocol: "TCP", Port: 25, Counters: &api.Counters{}},
+					{Kind: "loadBalancer", Family: "IPv4", Address: addr("198.51.100.8"), Protocol: "TCP", Port: 25, Counters: &api.Counters{}},
+				}},
 			{Namespace: "default", Name: "mail", Type: "LoadBalancer", ClusterIPs: []netip.Addr{addr("10.96.0.11")}, Ports: []string{"25/TCP"}, Endpoints: 1,
 				Frontends: []api.Frontend{{Kind: "clusterIP", Family: "IPv4", Address: addr("10.96.0.11"), Protocol: "TCP", Port: 25, Endpoints: 1, Counters: &api.Counters{Connections: 1, Packets: 12, Bytes: 900}}}},
 			{Namespace: "default", Name: "db", Type: "ClusterIP", Ports: []string{"5432/TCP"}, Endpoints: 1, EndpointsReady: 1},
