@@ -209,3 +209,17 @@ func TestTwoNodes(t *testing.T) {
 		t.Errorf("owners %v, want two", owners)
 	}
 }
+
+// A node that is cut off for so short a time that it misses nobody learns that
+// others missed it.
+func TestAccused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	c.startAll(3)
+	c.wait("three nodes settle", c.settled(1))
+	c.fabric.split(map[netip.Addr]int{nodeAddr(3): 1})
+	c.wait("node-3 is failed", func() bool { return c.state("node-1", "node-3") == PeerFailed })
+	c.fabric.split(nil)
+	c.wait("node-3 is back", func() bool { return c.state("node-1", "node-3") == PeerAlive })
+	c.wait("node-3 knows", func() bool { return c.nodes["node-3"].Snapshot().Accused > 0 })
+}

@@ -68,6 +68,7 @@ type core struct {
 	heardOf   bool            // somebody else, ever
 	conflicts map[string]conflict
 	outran    []time.Time // when this node's own record was found ahead of it
+	accused   uint64      // how often others thought this node silent
 
 	network   evNetwork
 	dialed    map[netip.AddrPort]bool
@@ -196,6 +197,8 @@ func (c *core) handle(event any) {
 		c.onSettings(Settings(e))
 	case evAnnouncement:
 		c.announcement = Announcement(e)
+	case evAccused:
+		c.accused++
 	case evRelease:
 		e.reply <- c.release(e.what)
 	}

@@ -102,7 +102,7 @@ func (c *core) snapshot() Snapshot {
 	now := c.now()
 	s := Snapshot{
 		Joined: c.joined(), Waiting: c.waiting(now), NodeID: c.identity.ID,
-		Claims: slices.Clone(c.claimer.claims), LedgerDigest: c.digest, KeyDigests: c.network.keys,
+		Claims: slices.Clone(c.claimer.claims), LedgerDigest: c.digest, KeyDigests: c.network.keys, Accused: c.accused,
 	}
 	for name := range c.peerNames() {
 		s.Peers = append(s.Peers, c.peer(name, now))

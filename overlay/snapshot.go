@@ -19,7 +19,10 @@ type Snapshot struct {
 	Peers  []Peer        // sorted by name, without this node; those that are gone are left out
 	// Owners is the resolution of all claims, this node's among them, sorted
 	// by subnet. Pinned subnets are no claims and are not here.
-	Owners       []Owner
+	Owners []Owner
+	// Accused counts how often this node heard that others thought it silent,
+	// as they do while it is cut off, which it need not notice itself.
+	Accused      uint64
 	LedgerDigest string // 16 hexadecimal digits; equal at two nodes that know the same claims
 	KeyDigests   []string
 	Problems     []Problem

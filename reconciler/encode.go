@@ -23,8 +23,14 @@ func KeyText(k Key) string {
 		return fmt.Sprintf("tunnel-peer %s dev %s", k.Subnet, k.Device)
 	case RouteKey:
 		return "route " + inNetns(k.Netns) + k.Destination.String()
+	case NeighbourKey:
+		return "neighbour " + k.Address.String() + " dev " + k.Link
+	case FDBEntryKey:
+		return "fdb " + k.MAC.String() + " dev " + k.Link
 	case ProxyNeighbourKey:
 		return ProxyNeighbour(k).String()
+	case FileKey:
+		return "file " + k.Path
 	case TableKey:
 		return fmt.Sprintf("table %s poplin", k.Family)
 	case ChainKey:
@@ -56,8 +62,11 @@ var decoders = map[string]func(json.RawMessage) (Object, error){
 	KindAddress.String():        decode[Address],
 	KindTunnel.String():         decode[Tunnel],
 	KindTunnelPeer.String():     decode[TunnelPeer],
+	KindNeighbour.String():      decode[Neighbour],
+	KindFDBEntry.String():       decode[FDBEntry],
 	KindRoute.String():          decode[Route],
 	KindProxyNeighbour.String(): decode[ProxyNeighbour],
+	KindFile.String():           decode[File],
 	KindTable.String():          decode[Table],
 	KindChain.String():          decode[Chain],
 	KindElement.String():        decode[Element],

@@ -2,6 +2,28 @@ package reconciler
 
 import "net/netip"
 
+// Neighbour says which link-layer address an IP address has on a VXLAN link,
+// permanently: nobody is asked.
+type Neighbour struct {
+	Address netip.Addr
+	Link    string
+	MAC     MAC
+}
+
+// NeighbourKey identifies a Neighbour.
+type NeighbourKey struct {
+	Address netip.Addr
+	Link    string
+}
+
+func (n Neighbour) Kind() Kind   { return KindNeighbour }
+func (n Neighbour) Key() Key     { return NeighbourKey{n.Address, n.Link} }
+func (n Neighbour) Needs() []Key { return []Key{LinkKey{"", n.Link}} }
+
+func (n Neighbour) String() string {
+	return "neighbour " + n.Address.String() + " dev " + n.Link + " lladdr " + n.MAC.String()
+}
+
 // ProxyNeighbour makes the kernel answer ARP requests and neighbour
 // solicitations for an address that no link of the host has (ip-neighbour(8),
 // proxy), with the MAC address of the link they come in by. It carries the

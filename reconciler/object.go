@@ -25,8 +25,11 @@ const (
 	KindAddress
 	KindTunnel
 	KindTunnelPeer
+	KindNeighbour
+	KindFDBEntry
 	KindRoute
 	KindProxyNeighbour
+	KindFile
 	KindTable
 	KindChain
 	KindElement
@@ -39,8 +42,11 @@ var kindNames = [...]string{
 	KindAddress:        "address",
 	KindTunnel:         "tunnel",
 	KindTunnelPeer:     "tunnel-peer",
+	KindNeighbour:      "neighbour",
+	KindFDBEntry:       "fdb",
 	KindRoute:          "route",
 	KindProxyNeighbour: "proxy-neighbour",
+	KindFile:           "file",
 	KindTable:          "table",
 	KindChain:          "chain",
 	KindElement:        "element",

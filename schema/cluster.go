@@ -44,6 +44,7 @@ func (c *conversion) cluster(d *clusterDocument) *Cluster {
 	out.Masquerade.Enabled = s.Masquerade.Enabled
 	out.Masquerade.Exclude = prefixes(s.Masquerade.Exclude)
 	out.NodePortRange, _ = parsePortRange(orDefault(s.NodePortRange, defaultNodePorts))
+	out.LocalhostNodePorts = s.LocalhostNodePorts
 	out.ExternalIPCIDRs = prefixes(s.ExternalIPCIDRs)
 	out.Gossip.Port = uint16(orDefault(s.Gossip.Port, defaultGossipPort))
 	out.Gossip.Profile = orDefault(s.Gossip.Profile, "lan")

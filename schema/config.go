@@ -85,6 +85,8 @@ type Cluster struct {
 		All     bool // every local address but loopback
 		CIDRs   []netip.Prefix
 	}
+	// LocalhostNodePorts says that node ports answer on loopback, too.
+	LocalhostNodePorts bool
 	// ExternalIPCIDRs are the ranges that external addresses may be from.
 	ExternalIPCIDRs []netip.Prefix
 	// LoadBalancerCIDRs are the addresses for services of type LoadBalancer.

@@ -25,17 +25,18 @@ type clusterSpec struct {
 		IPv4 int `json:"ipv4"`
 		IPv6 int `json:"ipv6"`
 	} `json:"subnetLength"`
-	SubnetRetention   string         `json:"subnetRetention"`
-	Overlay           overlaySpec    `json:"overlay"`
-	Masquerade        masqueradeSpec `json:"masquerade"`
-	DNS               dnsSpec        `json:"dns"`
-	NodePortRange     string         `json:"nodePortRange"`
-	NodePortAddresses []string       `json:"nodePortAddresses"`
-	ExternalIPCIDRs   []string       `json:"externalIPCIDRs"`
-	LoadBalancerCIDRs []string       `json:"loadBalancerCIDRs"`
-	Gossip            gossipSpec     `json:"gossip"`
-	RemovalLimit      intOrString    `json:"removalLimit"`
-	IgnoreKinds       []string       `json:"ignoreKinds"`
+	SubnetRetention    string         `json:"subnetRetention"`
+	Overlay            overlaySpec    `json:"overlay"`
+	Masquerade         masqueradeSpec `json:"masquerade"`
+	DNS                dnsSpec        `json:"dns"`
+	NodePortRange      string         `json:"nodePortRange"`
+	NodePortAddresses  []string       `json:"nodePortAddresses"`
+	LocalhostNodePorts bool           `json:"localhostNodePorts"`
+	ExternalIPCIDRs    []string       `json:"externalIPCIDRs"`
+	LoadBalancerCIDRs  []string       `json:"loadBalancerCIDRs"`
+	Gossip             gossipSpec     `json:"gossip"`
+	RemovalLimit       intOrString    `json:"removalLimit"`
+	IgnoreKinds        []string       `json:"ignoreKinds"`
 }
 
 type overlaySpec struct {

@@ -12,6 +12,7 @@ func newExplainCommand() *cobra.Command {
 	c.AddCommand(
 		// One line a command, in the order of the help page.
 		newExplainServiceCommand(),
+		newExplainPacketCommand(),
 	)
 	return c
 }

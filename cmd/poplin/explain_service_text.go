@@ -55,6 +55,7 @@ func labelsText(labels map[string]string) string {
 	return strings.Join(out, ",")
 }
 
+// originText is where something stands, FILE:LINE.
 func originText(o api.Origin) string {
 	if o.File == "" {
 		return "-"

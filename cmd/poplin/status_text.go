@@ -148,6 +148,13 @@ func writePods(w io.Writer, s api.Status) {
 
 func writeOverlay(w io.Writer, s api.Status) {
 	fmt.Fprintf(w, "%s\tmtu %d\tover %s\n", s.Overlay.Backend, s.Overlay.MTU, s.Underlay.Link)
+	if s.Overlay.Offloads != "" {
+		fmt.Fprintf(w, "offloads: %s", s.Overlay.Offloads)
+		if s.Overlay.OffloadsMissing != "" {
+			fmt.Fprintf(w, "; off: %s", s.Overlay.OffloadsMissing)
+		}
+		fmt.Fprintln(w)
+	}
 	fmt.Fprintln(w, "PEER\tSENT\tBYTES\tRECEIVED\tBYTES")
 	for _, p := range s.Overlay.Peers {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\n", p.Node, p.SentPackets, p.SentBytes, p.ReceivedPackets, p.ReceivedBytes)

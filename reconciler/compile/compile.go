@@ -4,7 +4,8 @@
 //
 // One file per concern: host.go (bridges, addresses, settings), pods.go,
 // peers.go (routes and tunnel peers), balancers.go (load balancer addresses
-// that this node announces), masquerade.go and services.go (nftables elements). subnets.go and ipam.go say which addresses this node
+// that this node announces), subnet_file.go, masquerade.go and services.go
+// (nftables elements). subnets.go and ipam.go say which addresses this node
 // and its pods have.
 package compile
 
@@ -51,6 +52,8 @@ type Host struct {
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
+	// RunDir is the directory for what is made for others to read; "": none.
+	RunDir string
 }
 
 // Underlay is this node's end of the network between the hosts.
@@ -124,7 +127,7 @@ func (c *Compiler) Compile(in Input) Result {
 	groups := b.host()
 	groups = append(groups, b.pods()...)
 	groups = append(groups, b.peers()...)
-	groups = append(groups, b.masquerade())
+	groups = append(groups, b.masquerade(), b.subnetFile())
 	self := services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses}
 	resolved, outside := c.resolver.Resolve(in.View, self), c.resolver.Outside(in.View, self)
 	announced := b.announced(outside.Balancers)

@@ -3,6 +3,8 @@ package nft
 import (
 	"bytes"
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -63,6 +65,47 @@ func (r *Ruleset) addTable(t reconciler.Table) {
 		}
 	}
 }
+
+// Clients says which endpoints a client sticks to: keys of elements that
+// packets have made, as they are in the kernel.
+type Clients map[reconciler.SetName][][]byte
+
+// ClientsOf reads which endpoints a client sticks to. It waits for nobody.
+func (t *Target) ClientsOf(ctx context.Context, client netip.Addr) (Clients, error) {
+	out := Clients{}
+	f := reconciler.FamilyOf(client)
+	for _, l := range layouts() {
+		if !l.dynamic {
+			continue
+		}
+		set := setIndex{layout: l}
+		before := fieldSlot.width(f) // what comes behind the client
+		for key, err := range t.clientKeys(tableSet{f, l.name}) {
+			if err := errors.Join(err, ctx.Err()); err != nil {
+				return nil, fmt.Errorf("set %s of table %s %s: %w", l.name, f, tableName, err)
+			}
+			if n := len(key) - before; len(key) == set.width(f) && bytes.HasSuffix(key[:n], client.AsSlice()) {
+				out[l.name] = append(out[l.name], key)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Add lets a client stick to endpoints. Without it every client is new.
+func (r *Ruleset) Add(c Clients) {
+	for name, keys := range c {
+		for _, key := range keys {
+			f := Found{Element: reconciler.Element{Family: r.family, Set: name}, Group: clientGroup}
+			if decode(r.sets[name].layout.key, key, &f.Element) == nil {
+				r.sets[name].exact[string(key)] = f
+			}
+		}
+	}
+}
+
+// clientGroup stands for what no document asks for.
+var clientGroup = &reconciler.Group{Name: "client"}
 
 // base gives the chains of a hook in their order.
 func (r *Ruleset) base(number nftables.ChainHook) []chain {

@@ -100,7 +100,6 @@ func (w Way) sameEnd(o Way) bool {
 
 // Trace follows a packet through the rules. It is pure if route is: a
 // function that says where the host's routing sends packets to an address.
-// A client that sticks to an endpoint is taken to be new.
 //
 // An error means that a rule has something which the tracer does not know.
 func (r *Ruleset) Trace(p Packet, route func(netip.Addr) Hop) (Trace, error) {

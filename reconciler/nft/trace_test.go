@@ -50,7 +50,7 @@ func tracing(t *testing.T, change func(*service), targets ...netip.AddrPort) *Ru
 	return NewRuleset(state(h, vip, node), reconciler.IPv4)
 }
 
-func traced(t *testing.T, r *Ruleset, p Packet) Trace {
+func follow(t *testing.T, r *Ruleset, p Packet) Trace {
 	t.Helper()
 	trace, err := r.Trace(p, routesOfNode1)
 	if err != nil {
@@ -109,7 +109,7 @@ func TestTrace(t *testing.T) {
 		{"away", same, nil, away, "100 % forwarded 192.0.2.77:443 from 192.0.2.1 by postrouting: masquerade as 192.0.2.1"},
 		{"no route", same, nil, lost, "100 % unrouted 203.0.113.1:443 from 10.244.1.3"},
 	} {
-		if got := ways(traced(t, tracing(t, c.change, c.targets...), c.packet)); got != c.want {
+		if got := ways(follow(t, tracing(t, c.change, c.targets...), c.packet)); got != c.want {
 			t.Errorf("%s: got\n%s\nwant\n%s", c.name, got, c.want)
 		}
 	}
@@ -117,7 +117,7 @@ func TestTrace(t *testing.T) {
 
 // A step names the element and the group that asks for it.
 func TestTraceNamesElements(t *testing.T) {
-	trace := traced(t, tracing(t, func(*service) {}, ends(podsA)...), Packet{reconciler.TCP, address(podsB[0]), addressPort(vips[0], 80), false})
+	trace := follow(t, tracing(t, func(*service) {}, ends(podsA)...), Packet{reconciler.TCP, address(podsB[0]), addressPort(vips[0], 80), false})
 	var got []string
 	for _, s := range trace.Ways[0].Steps {
 		for _, f := range s.Found {
@@ -142,7 +142,7 @@ func TestRulesetOfWhatIsNotThere(t *testing.T) {
 		if !strings.Contains(r.Missing, want) {
 			t.Errorf("%q, not %q", r.Missing, want)
 		}
-		if got := ways(traced(t, r, Packet{reconciler.TCP, address(podsB[0]), addressPort(podsA[0], 80), false})); got != "100 % forwarded 10.244.1.2:80 from 10.244.1.3" {
+		if got := ways(follow(t, r, Packet{reconciler.TCP, address(podsB[0]), addressPort(podsA[0], 80), false})); got != "100 % forwarded 10.244.1.2:80 from 10.244.1.3" {
 			t.Error(got)
 		}
 	}

@@ -84,8 +84,8 @@ func (b backends) behind(s *schema.Service, f Frontend) Frontend {
 }
 
 // choose picks the endpoints that take new connections: the ready ones, else
-// those that serve while they terminate. A service that publishes addresses
-// which are not ready takes all.
+// those that serve while they terminate. Where a service publishes addresses
+// that are not ready all count as ready, also those that terminate.
 func choose(s *schema.Service, all []candidate) []candidate {
 	pick := func(accept func(candidate) bool) []candidate {
 		var out []candidate
@@ -96,7 +96,7 @@ func choose(s *schema.Service, all []candidate) []candidate {
 		}
 		return out
 	}
-	out := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
+	out := pick(func(c candidate) bool { return c.ready && !c.terminating || s.PublishNotReadyAddresses })
 	if len(out) == 0 {
 		out = pick(func(c candidate) bool { return c.serving && c.terminating })
 	}

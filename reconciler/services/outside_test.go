@@ -27,6 +27,9 @@ func formatOutside(o Outside) string {
 	for _, h := range o.HealthChecks {
 		fmt.Fprintf(&b, "health check of %s on %d: %d ready here\n", h.Service.Meta.Name, h.Port, h.Ready)
 	}
+	for _, p := range o.LocalPorts {
+		fmt.Fprintf(&b, "%s on %s to %s\n", p.Service.Meta.Name, p.At, p.Target)
+	}
 	return b.String()
 }
 

@@ -82,6 +82,13 @@ func (c *Client) ExplainService(ctx context.Context, namespace, name string) (Se
 	return e, c.call(ctx, http.MethodGet, path, nil, &e)
 }
 
+// ExplainPacket asks what becomes of a packet.
+func (c *Client) ExplainPacket(ctx context.Context, q PacketQuery) (PacketTrace, error) {
+	var t PacketTrace
+	query := url.Values{"from": {q.From}, "to": {q.To.String()}}
+	return t, c.call(ctx, http.MethodGet, "/v1/explain/packet?"+query.Encode(), nil, &t)
+}
+
 // Reload has the daemon read everything again.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)

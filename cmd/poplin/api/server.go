@@ -32,6 +32,7 @@ type Backend interface {
 	// ExplainService says what a service is made of. The error is an
 	// *UnknownError if there is none of that name.
 	ExplainService(ctx context.Context, namespace, name string) (ServiceExplanation, error)
+	ExplainPacket(ctx context.Context, q PacketQuery) (PacketTrace, error)
 	Reload(ctx context.Context) error
 	Ack(revision string) error
 	Release(what string) error
@@ -129,6 +130,15 @@ func handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/explain/service/{namespace}/{name}", func(w http.ResponseWriter, r *http.Request) {
 		explanation, err := b.ExplainService(r.Context(), r.PathValue("namespace"), r.PathValue("name"))
 		reply(w, explanation, err)
+	})
+	mux.HandleFunc("GET /v1/explain/packet", func(w http.ResponseWriter, r *http.Request) {
+		to, err := ParsePacketTarget(r.URL.Query().Get("to"))
+		if err != nil {
+			reply(w, nil, err)
+			return
+		}
+		trace, err := b.ExplainPacket(r.Context(), PacketQuery{From: r.URL.Query().Get("from"), To: to})
+		reply(w, trace, err)
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, b.Reload(r.Context())) })
 	mux.HandleFunc("POST /v1/ack", func(w http.ResponseWriter, r *http.Request) {

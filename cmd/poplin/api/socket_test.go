@@ -46,6 +46,9 @@ func (f *fakeDaemon) State(context.Context) (State, error) { return f.state, f.e
 func (f *fakeDaemon) ExplainService(_ context.Context, namespace, name string) (ServiceExplanation, error) {
 	return ServiceExplanation{Namespace: namespace, Name: name, Selector: map[string]string{"app": "web"}}, f.err
 }
+func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketTrace, error) {
+	return PacketTrace{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
+}
 func (f *fakeDaemon) Reload(context.Context) error { return f.note("reload") }
 func (f *fakeDaemon) Ack(revision string) error    { return f.note("ack " + revision) }
 func (f *fakeDaemon) Release(what string) error    { return f.note("release " + what) }
@@ -179,6 +182,25 @@ func TestCommandsArriveWithTheirWords(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"reload", "ack feature/a&b@1 2", "release 10.244.1.0/24"}, daemon.asked); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestPacketQueriesArriveAsTheyWere(t *testing.T) {
+	client := serve(t, &fakeDaemon{})
+	for _, to := range []string{"10.96.0.10:80/tcp", "[fd96::10]:53/udp", "fd96::10", "192.0.2.1:30080/sctp"} {
+		target, err := ParsePacketTarget(to)
+		if err != nil {
+			t.Error(err)
+		}
+		trace, err := client.ExplainPacket(t.Context(), PacketQuery{From: "default/web 1&2", To: target})
+		if err != nil || trace.To != to || trace.From.Pod != "default/web 1&2" {
+			t.Errorf("%s: %+v, %v", to, trace, err)
+		}
+	}
+	for _, to := range []string{"", "10.96.0.10:0", "10.96.0.10:80/icmp", "10.96.0.10/udp", "web:80", "fd96::10:80/tcp"} {
+		if target, err := ParsePacketTarget(to); err == nil {
+			t.Errorf("%q became %s", to, target)
+		}
 	}
 }
 

@@ -88,6 +88,11 @@ type Overlay struct {
 	Backend string `json:"backend"`
 	Port    uint16 `json:"port,omitempty"`
 	MTU     int    `json:"mtu"`
+	// Offloads are the means by which the udp backend is fast that are in use,
+	// OffloadsMissing those that the kernel lacks or that are turned off: words
+	// such as "vnet tso gso gro".
+	Offloads        string `json:"offloads,omitempty"`
+	OffloadsMissing string `json:"offloadsMissing,omitempty"`
 	// Peers are the tunnel's counters by peer.
 	Peers []TunnelPeer `json:"peers,omitempty"`
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/reconciler/listen"
 	"github.com/poplin-net/poplin/reconciler/nft"
 	"github.com/poplin-net/poplin/reconciler/tunnel"
 	"github.com/poplin-net/poplin/schema/source"
@@ -85,7 +86,7 @@ func New(o Options) (*Daemon, error) {
 	prober := health.New(health.Options{
 		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Commands: o.ExecProbes, Log: o.Log,
 	})
-	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log})}
+	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log}), listeners: listen.New(o.Log)}
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
@@ -225,7 +226,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prober := d.readiness.prober
-	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run}
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run}
 	failed := make(chan error, len(runs))
 	for _, run := range runs {
 		tasks.Go(func() {
@@ -253,7 +254,10 @@ func (d *Daemon) open() error {
 // openTargets opens the targets of a cluster's node.
 func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	var t targets
-	var err error
+	rungs, err := udp.ParseRungs(o.Offloads)
+	if err != nil {
+		return t, fmt.Errorf("overlay offloads: %w", err)
+	}
 	t.linux, err = linux.New(linux.Options{
 		Cluster: cluster, StateDir: o.StateDir, MountNS: o.MountNS, ReadOnly: readOnly, Log: o.Log,
 	})
@@ -264,7 +268,9 @@ func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	if err != nil {
 		return t, errors.Join(err, t.linux.Close())
 	}
-	t.tunnel = tunnel.New(tunnel.Options{OpenDevice: udp.OpenDevice, Listen: udp.Listen, Log: o.Log})
+	t.tunnel = tunnel.New(tunnel.Options{
+		OpenDevice: udp.OpenDevice, Listen: udp.Listen, Tuning: udp.Tuning{Rungs: rungs}, Log: o.Log,
+	})
 	return t, nil
 }
 

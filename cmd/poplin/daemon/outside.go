@@ -8,15 +8,19 @@ import (
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/announce"
+	"github.com/poplin-net/poplin/reconciler/listen"
 	"github.com/poplin-net/poplin/reconciler/services"
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
 
-// outside tells neighbours of the load balancer addresses that this node
-// answers for. The loop's goroutine uses it.
+// outside serves clients outside of pods with what is not the kernel's: it
+// tells neighbours of the load balancer addresses that this node answers for,
+// and keeps the sockets that the daemon itself listens on. The loop's
+// goroutine uses it.
 type outside struct {
 	announcer *announce.Announcer
+	listeners *listen.Listeners
 	taken     int // how often the kernel was made to answer
 }
 
@@ -29,12 +33,14 @@ func (o *outside) follow(r reconciler.Round, f facts, g goal) {
 		}
 	}
 	o.announcer.Hold(held(f, g, o.taken))
+	o.listeners.Want(socketsOf(f, g, r.Err == nil))
 }
 
 // held is what neighbours are to be told. Before gossip has been heard they
 // are told nothing: the addresses may be another node's by now. A node that
 // comes back, or falls silent, is an occasion to tell again: it may have
-// announced what is this node's, or go on answering.
+// announced what is this node's, or go on answering. So is that others thought
+// this node silent: it was cut off, and they took over.
 func held(f facts, g goal, taken int) announce.Held {
 	if len(g.Announced) == 0 || f.gossip && !f.members.Joined {
 		return announce.Held{}
@@ -47,7 +53,7 @@ func held(f facts, g goal, taken int) announce.Held {
 		}
 	}
 	out.Rivals = len(silent) > 0
-	out.Occasion = fmt.Sprintf("taken %d times, silent: %s", taken, strings.Join(silent, " "))
+	out.Occasion = fmt.Sprintf("taken %d times, accused %d times, silent: %s", taken, f.members.Accused, strings.Join(silent, " "))
 	return out
 }
 

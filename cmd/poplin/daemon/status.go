@@ -8,6 +8,7 @@ import (
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/overlay"
+	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/services"
@@ -46,6 +47,7 @@ func (d *Daemon) Status() api.Status {
 	fillAnnounced(&s, a.goal.Outside.Balancers)
 	d.fillTunnel(&s)
 	s.Problems = append(problemsOf(docs, a), d.orphans()...)
+	s.Problems = append(s.Problems, closedSockets(d.outside.listeners.Problems())...)
 	if docs.current != nil {
 		s.Problems = append(s.Problems, unrunProbes(d.o, docs.current.Config)...)
 	}
@@ -199,6 +201,12 @@ func fillServices(s *api.Status, all []services.Service) {
 func (d *Daemon) fillTunnel(s *api.Status) {
 	if d.loop.Load() == nil {
 		return
+	}
+	for _, rungs := range d.targets.tunnel.Rungs() {
+		s.Overlay.Offloads = rungs.String()
+		if missing := udp.AllRungs &^ rungs; missing != 0 {
+			s.Overlay.OffloadsMissing = missing.String()
+		}
 	}
 	for _, c := range d.targets.tunnel.Counters() {
 		for _, p := range c.Peers {
