@@ -100,7 +100,7 @@ func packetRoutes(to netip.Addr) linux.NextHop {
 }
 
 // lines writes a trace shortly.
-func packetLines(trace api.PacketTrace) string {
+func packetLines(trace api.PacketExplanation) string {
 	out := []string{fmt.Sprintf("%s %s %s", trace.From.Pod, trace.From.Node, trace.From.Address)}
 	for _, w := range trace.Ways {
 		line := fmt.Sprintf("%.0f%% %s", 100*w.Share, w.Outcome)
@@ -150,7 +150,7 @@ func TestExplainPacket(t *testing.T) {
 	}
 }
 
-func (p packetCase) ask(t *testing.T, from, to string) api.PacketTrace {
+func (p packetCase) ask(t *testing.T, from, to string) api.PacketExplanation {
 	t.Helper()
 	target, err := api.ParsePacketTarget(to)
 	if err != nil {
