@@ -114,7 +114,7 @@
 // before a frontend had any, and unanswered SYNs. Only those of frontends
 // that the plan touched are looked at. The kernel walks its whole table for
 // that, so while the target runs it happens beside the commits that follow,
-// against what they have changed since.
+// against what they have changed since, and again after a pause where it fails.
 //
 // # What becomes of a packet
 //
