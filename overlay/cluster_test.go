@@ -91,7 +91,7 @@ func (c *cluster) run(a *Agent, i int) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{a, cancel, make(chan struct{})}
 	a.Configure(c.settings)
-	a.Announce(Announcement{Underlay: []netip.Addr{nodeAddr(i)}, Backend: "host-gw", MTU: 1500})
+	a.Announce(Announcement{Underlay: []netip.Addr{nodeAddr(i)}, Transport: Transport{Backend: "host-gw"}, MTU: 1500})
 	go func() {
 		defer close(r.done)
 		if err := a.Run(ctx); err != nil {

@@ -52,12 +52,16 @@ type Peer struct {
 	Underlay []netip.Addr
 	Backend  string
 	Port     uint16
-	MTU      int // bytes
-	Revision string
-	Digest   string
-	Rejected *Rejection
-	Pods     []PodEntry // sorted by namespace and name
-	Health   bool       // Pods has those in the host's network, too
+	// VNI, VTEP and PublicKey are those of Transport.
+	VNI       uint32 `json:",omitempty"`
+	VTEP      string `json:",omitempty"`
+	PublicKey string `json:",omitempty"`
+	MTU       int    // bytes
+	Revision  string
+	Digest    string
+	Rejected  *Rejection
+	Pods      []PodEntry // sorted by namespace and name
+	Health    bool       // Pods has those in the host's network, too
 	// LastSeen is when it was heard of last; zero: not since this daemon
 	// started.
 	LastSeen time.Time

@@ -50,9 +50,36 @@ type Backend string
 // The backends.
 const (
 	BackendUDP    Backend = "udp"
+	BackendVXLAN  Backend = "vxlan"
 	BackendHostGW Backend = "host-gw"
 	BackendNone   Backend = "none"
 )
+
+// Overlay says how nodes reach each other's pods.
+type Overlay struct {
+	Backend         Backend
+	Port            uint16 // 0 for backends without one
+	VNI             uint32 // 0 for backends other than vxlan
+	DirectRouting   bool
+	MTU             int    // bytes, upper limit; 0: the underlay's minus the backend's cost
+	UnderlayFamily  string // auto, ipv4, ipv6
+	ChecksumOffload string // auto, on, off
+}
+
+// DefaultPort is the UDP port of a backend where none is written: flannel's.
+// It is 0 for backends without one.
+func (b Backend) DefaultPort() uint16 {
+	switch b {
+	case BackendUDP:
+		return 8285
+	case BackendVXLAN:
+		return 8472
+	}
+	return 0
+}
+
+// DefaultVNI is the VXLAN network identifier where none is written: flannel's.
+const DefaultVNI = 1
 
 // Cluster is the one document that every tree has.
 type Cluster struct {
@@ -63,14 +90,8 @@ type Cluster struct {
 	// SubnetRetention is how long a silent owner keeps its claim where there
 	// is no roster.
 	SubnetRetention time.Duration
-	Overlay         struct {
-		Backend        Backend
-		Port           uint16 // 0 for backends without one
-		DirectRouting  bool
-		MTU            int    // bytes, upper limit; 0: the underlay's minus the backend's cost
-		UnderlayFamily string // auto, ipv4, ipv6
-	}
-	Masquerade struct {
+	Overlay         Overlay
+	Masquerade      struct {
 		Enabled bool
 		Exclude []netip.Prefix
 	}
@@ -121,6 +142,7 @@ type Node struct {
 	// External nodes run no daemon: they count as alive, and their subnets
 	// are pinned.
 	External bool
+	VTEPMAC  [6]byte // of an external node's VXLAN device; zero: not written
 }
 
 // Subnet is a range of pod addresses, pinned to a node or free to be claimed.

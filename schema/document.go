@@ -40,11 +40,13 @@ type clusterSpec struct {
 }
 
 type overlaySpec struct {
-	Backend        string `json:"backend"`
-	Port           int    `json:"port"`
-	DirectRouting  bool   `json:"directRouting"`
-	MTU            int    `json:"mtu"`
-	UnderlayFamily string `json:"underlayFamily"`
+	Backend         string `json:"backend"`
+	Port            int    `json:"port"`
+	VNI             int    `json:"vni"`
+	DirectRouting   bool   `json:"directRouting"`
+	MTU             int    `json:"mtu"`
+	UnderlayFamily  string `json:"underlayFamily"`
+	ChecksumOffload string `json:"checksumOffload"`
 }
 
 type masqueradeSpec struct {
@@ -90,6 +92,7 @@ type nodeDocument struct {
 		MTU       int      `json:"mtu"`
 		Drain     bool     `json:"drain"`
 		External  bool     `json:"external"`
+		VTEPMAC   string   `json:"vtepMAC"`
 	} `json:"spec"`
 }
 

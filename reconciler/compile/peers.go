@@ -11,14 +11,22 @@ import (
 )
 
 // peers asks for the way to every peer's subnets, each as that peer
-// announces it. A failed peer keeps its routes.
+// announces it. A failed peer keeps its routes. What is not the place of a
+// Node document is the Cluster's.
 func (b *builder) peers() []*reconciler.Group {
 	var groups []*reconciler.Group
 	if len(b.subnets) == 0 {
 		return nil
 	}
+	places := map[string]schema.Place{}
+	for _, n := range b.Config.Nodes {
+		places[n.Meta.Name.Name] = n.Place
+	}
 	for _, p := range b.View.Peers {
-		g := &reconciler.Group{Name: "peer " + p.Name, Origin: b.peerOrigin(p.Name)}
+		g := &reconciler.Group{Name: "peer " + p.Name, Origin: b.origin(b.cluster.Place)}
+		if place, documented := places[p.Name]; documented {
+			g.Origin = b.origin(place)
+		}
 		for _, subnet := range p.Subnets {
 			if !b.owns(subnet) {
 				g.Objects = append(g.Objects, b.way(p, subnet)...)
@@ -34,16 +42,6 @@ func (b *builder) peers() []*reconciler.Group {
 // renumbered by itself, and gossip reports it.
 func (b *builder) owns(subnet netip.Prefix) bool {
 	return slices.ContainsFunc(b.subnets, func(s Subnet) bool { return slices.Contains(s.Prefixes, subnet) })
-}
-
-// peerOrigin is the Node document of a peer, or the Cluster.
-func (b *builder) peerOrigin(name string) reconciler.Origin {
-	for _, n := range b.Config.Nodes {
-		if n.Meta.Name.Name == name {
-			return b.origin(n.Place)
-		}
-	}
-	return b.origin(b.cluster.Place)
 }
 
 // way gives the objects that lead to one subnet of a peer, and back. While
