@@ -62,14 +62,21 @@ func difference(g *Group, before, after Object) Plan {
 }
 
 // unshared returns the groups of s that are not the same pointer in other.
+// Pointers are compared before names: to touch ten thousand groups costs more
+// than to commit a change.
 func unshared(s, other State) []*Group {
 	var out []*Group
 	i := 0
 	for _, g := range s.groups {
-		for i < len(other.groups) && other.groups[i].Name < g.Name {
+		if i < len(other.groups) && other.groups[i] == g {
+			i++
+			continue
+		}
+		for i < len(other.groups) && other.groups[i] != g && other.groups[i].Name < g.Name {
 			i++
 		}
 		if i < len(other.groups) && other.groups[i] == g {
+			i++
 			continue
 		}
 		out = append(out, g)

@@ -27,6 +27,9 @@ type Round struct {
 	Err       error // joined; nil: the host matches, but for Withheld and Conflicts
 	Started   time.Time
 	Took      time.Duration
+	// Applied is when the first pass had carried out its operations; zero
+	// where there were none. What follows only makes sure.
+	Applied time.Time
 }
 
 // Settled reports whether the host now has all that is desired and nothing
@@ -43,6 +46,7 @@ const maxPasses = 4
 // is used by one goroutine at a time.
 type Engine struct {
 	targets []Target
+	shares  []*Share // of the targets, in their order
 	last    State
 	ran     bool
 	// undone are the objects of last which were left as they were: what is
@@ -52,7 +56,13 @@ type Engine struct {
 
 // NewEngine makes an engine over targets, in the order of their kinds.
 // Together they are responsible for each kind at most once.
-func NewEngine(targets ...Target) *Engine { return &Engine{targets: targets} }
+func NewEngine(targets ...Target) *Engine {
+	e := &Engine{targets: targets}
+	for _, t := range targets {
+		e.shares = append(e.shares, NewShare(t.Kinds()...))
+	}
+	return e
+}
 
 // Observe reads all targets.
 func (e *Engine) Observe(ctx context.Context) (Observation, error) {
@@ -62,16 +72,16 @@ func (e *Engine) Observe(ctx context.Context) (Observation, error) {
 // Observe joins what several observers see.
 func Observe[O Observer](ctx context.Context, observers ...O) (Observation, error) {
 	var all Observation
-	var groups []*Group
+	states := make([]State, 0, len(observers))
 	for _, o := range observers {
 		seen, err := o.Observe(ctx)
 		if err != nil {
 			return Observation{}, fmt.Errorf("observing %v: %w", o.Kinds(), err)
 		}
-		groups = slices.AppendSeq(groups, seen.State.Groups())
+		states = append(states, seen.State)
 		all.Conflicts = append(all.Conflicts, seen.Conflicts...)
 	}
-	all.State = NewState(groups...)
+	all.State = Join(states...)
 	return all, nil
 }
 
@@ -126,6 +136,9 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 			round.Err = err
 			break
 		}
+		if round.Applied.IsZero() {
+			round.Applied = time.Now()
+		}
 		if observed, err = e.Observe(ctx); err != nil {
 			round.Err = err
 			break
@@ -151,18 +164,17 @@ func keys(plan Plan) map[Key]bool {
 func (e *Engine) apply(ctx context.Context, plan Plan, desired State) error {
 	var errs []error
 	for len(plan) > 0 {
-		t := e.targetOf(plan[0])
-		if t == nil {
+		at := e.targetOf(plan[0])
+		if at < 0 {
 			errs = append(errs, &OpError{plan[0], errors.New("no target for this kind")})
 			plan = plan[1:]
 			continue
 		}
 		n := 1
-		for n < len(plan) && slices.Contains(t.Kinds(), plan[n].Object().Kind()) {
+		for n < len(plan) && e.shares[at].holds(plan[n].Object()) {
 			n++
 		}
-		part := desired.Only(func(o Object) bool { return slices.Contains(t.Kinds(), o.Kind()) })
-		if err := t.Apply(ctx, plan[:n], part); err != nil {
+		if err := e.targets[at].Apply(ctx, plan[:n], e.shares[at].Of(desired)); err != nil {
 			errs = append(errs, err)
 		}
 		plan = plan[n:]
@@ -170,13 +182,9 @@ func (e *Engine) apply(ctx context.Context, plan Plan, desired State) error {
 	return errors.Join(errs...)
 }
 
-func (e *Engine) targetOf(op Op) Target {
-	for _, t := range e.targets {
-		if slices.Contains(t.Kinds(), op.Object().Kind()) {
-			return t
-		}
-	}
-	return nil
+// targetOf gives the index of the target of an operation, or -1.
+func (e *Engine) targetOf(op Op) int {
+	return slices.IndexFunc(e.shares, func(s *Share) bool { return s.holds(op.Object()) })
 }
 
 // withhold leaves out what must not be done before desired is complete:

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -19,12 +20,15 @@ type index struct {
 	plain   map[string]uint64
 	wishful list
 	labels  podLabels
+	noisy   map[*parsedFile]bool
 
-	podList []*Pod // of the Config; nil after a change
+	memo memo
 }
 
 func newIndex() *index {
-	return &index{byKind: map[string]int{}, plain: map[string]uint64{}, labels: newPodLabels()}
+	return &index{
+		byKind: map[string]int{}, plain: map[string]uint64{}, labels: newPodLabels(), noisy: map[*parsedFile]bool{},
+	}
 }
 
 // update takes out the units of files that are gone and puts in those of new
@@ -32,12 +36,17 @@ func newIndex() *index {
 func (x *index) update(gone, added []*parsedFile) {
 	var out, in [7][]*unit
 	for _, f := range gone {
+		delete(x.noisy, f)
 		for _, u := range f.units {
+			u.gone = true
 			x.count(u, -1)
 			x.sortOut(&out, u)
 		}
 	}
 	for _, f := range added {
+		if f.noisy() {
+			x.noisy[f] = true
+		}
 		for _, u := range f.units {
 			x.count(u, 1)
 			x.sortOut(&in, u)
@@ -47,6 +56,14 @@ func (x *index) update(gone, added []*parsedFile) {
 		l.update(out[i], in[i])
 	}
 	x.updatePods(out[3], in[3])
+	for i := 1; i <= 5; i++ {
+		x.memo.gone, x.memo.fresh = append(x.memo.gone, out[i]...), append(x.memo.fresh, in[i]...)
+	}
+}
+
+// noisyFiles are those with something to say, in the order of their paths.
+func (x *index) noisyFiles() []*parsedFile {
+	return slices.SortedFunc(maps.Keys(x.noisy), func(a, b *parsedFile) int { return cmp.Compare(a.path, b.path) })
 }
 
 // sortOut appends a unit to the lists that it belongs to, in the order of
@@ -90,11 +107,9 @@ func (x *index) count(u *unit, by int) {
 }
 
 func (x *index) updatePods(out, in []*unit) {
-	if len(out)+len(in) > 0 {
-		x.podList = nil
-	}
+	few := len(out)*fewChanges <= len(x.pods.units)
 	for _, u := range out {
-		x.labels.remove(u)
+		x.labels.leave(u, few)
 		if !u.pod.wishful() {
 			if x.plain[u.pod.NodeName]--; x.plain[u.pod.NodeName] == 0 {
 				delete(x.plain, u.pod.NodeName)
@@ -107,6 +122,9 @@ func (x *index) updatePods(out, in []*unit) {
 			x.plain[u.pod.NodeName]++
 		}
 	}
+	if !few {
+		x.labels.rebuild(x.pods.units)
+	}
 }
 
 // list is a list of units, sorted by name, kind and place.
@@ -117,8 +135,11 @@ type list struct {
 }
 
 // compareUnits orders by name, kind and place; no two units are equal.
-func compareUnits(a, b *unit) int {
-	return cmp.Or(a.meta.Name.Compare(b.meta.Name), cmp.Compare(a.kind.name, b.kind.name), comparePlaces(a, b))
+func compareUnits(a, b *unit) int { return cmp.Or(compareDocuments(a, b), comparePlaces(a, b)) }
+
+// compareDocuments orders by name and kind.
+func compareDocuments(a, b *unit) int {
+	return cmp.Or(a.meta.Name.Compare(b.meta.Name), cmp.Compare(a.kind.name, b.kind.name))
 }
 
 func comparePlaces(a, b *unit) int {
@@ -136,19 +157,17 @@ func sameDocument(a, b *unit) bool { return a.meta.Name == b.meta.Name && a.kind
 const fewChanges = 16
 
 func (l *list) update(gone, added []*unit) {
-	if (len(gone)+len(added))*fewChanges > len(l.units) {
+	if l.twice || (len(gone)+len(added))*fewChanges > len(l.units) {
 		l.rebuild(gone, added)
 		return
 	}
-	for _, u := range gone {
-		if i, found := slices.BinarySearchFunc(l.units, u, compareUnits); found {
-			l.units = slices.Delete(l.units, i, i+1)
-		}
-	}
+	l.units = splice(l.units, gone, added, compareDocuments)
 	for _, u := range added {
-		i, _ := slices.BinarySearchFunc(l.units, u, compareUnits)
-		l.units = slices.Insert(l.units, i, u)
-		l.twice = l.twice || i > 0 && sameDocument(l.units[i-1], u) || i+1 < len(l.units) && sameDocument(u, l.units[i+1])
+		i, _ := slices.BinarySearchFunc(l.units, u, compareDocuments)
+		l.twice = l.twice || i+1 < len(l.units) && sameDocument(l.units[i], l.units[i+1])
+	}
+	if l.twice {
+		slices.SortFunc(l.units, compareUnits)
 	}
 }
 

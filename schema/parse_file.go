@@ -2,7 +2,6 @@ package schema
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"fmt"
 	"path"
 	"slices"
@@ -19,8 +18,6 @@ type fileParser struct {
 // the diagnostics. Several files may be parsed at a time.
 func (p *Parser) parseFile(file *parsedFile) {
 	f := fileParser{p, file}
-	file.hash = sha256.Sum256(file.content)
-	file.harmless = map[harmlessKey]*harmlessFound{}
 	documents, errs := readDocuments(file)
 	for _, e := range errs {
 		file.diagnostics = append(file.diagnostics, f.diagnostic(Error, e.position, e.message))
@@ -173,6 +170,9 @@ func (f *fileParser) addHarmless(u *unit, n *node, uses []harmlessUse) {
 		}
 		d := f.diagnostic(Warning, l.position, "")
 		d.Object, d.Path = u.object(), l.path
+		if f.file.harmless == nil {
+			f.file.harmless = map[harmlessKey]*harmlessFound{}
+		}
 		f.file.harmless[key] = &harmlessFound{d, 1}
 	}
 }

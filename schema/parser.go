@@ -2,9 +2,6 @@ package schema
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,6 +17,7 @@ type Parser struct {
 	fields    map[string]*field
 	decoder   *decoder
 	files     []*parsedFile // of the last tree, sorted by path
+	given     []File        // what they were made of, in the same order
 	index     *index
 	counts    Counts
 }
@@ -65,7 +63,6 @@ func (p *Parser) tree(files []File, options ...func(*tree)) *tree {
 	t.files = p.files
 	t.check()
 	c := t.result
-	c.Digest = p.digest()
 	c.Files, c.Documents, c.ByKind = len(files), p.index.documents, map[string]int{}
 	for kind, n := range p.index.byKind {
 		c.ByKind[kind] = n
@@ -74,17 +71,21 @@ func (p *Parser) tree(files []File, options ...func(*tree)) *tree {
 	return t
 }
 
-// update brings files and index to a new tree.
+// update brings files and index to a new tree. Most often a few files among
+// many differ: those at the beginning and at the end that are the very same
+// are passed over.
 func (p *Parser) update(files []File) {
 	byPath := func(a, b File) int { return strings.Compare(a.Path, b.Path) }
-	if !slices.IsSortedFunc(files, byPath) {
+	head, tail := commonEnds(p.given, files)
+	if differ := files[max(head-1, 0):min(len(files)-tail+1, len(files))]; !slices.IsSortedFunc(differ, byPath) {
 		files = slices.Clone(files)
 		slices.SortStableFunc(files, byPath)
+		head, tail = 0, 0
 	}
-	before := p.files
-	after := make([]*parsedFile, 0, len(files))
+	before := p.files[head : len(p.files)-tail]
+	after := make([]*parsedFile, 0, len(files)-head-tail)
 	var gone, added []*parsedFile
-	for _, f := range files {
+	for _, f := range files[head : len(files)-tail] {
 		for len(before) > 0 && before[0].path < f.Path {
 			gone, before = append(gone, before[0]), before[1:]
 		}
@@ -103,7 +104,25 @@ func (p *Parser) update(files []File) {
 	gone = append(gone, before...)
 	p.parseFiles(added)
 	p.index.update(gone, added)
-	p.files = after
+	p.files = slices.Replace(p.files, head, len(p.files)-tail, after...)
+	p.given = append(p.given[:0], files...)
+}
+
+// commonEnds counts the files at the beginning and at the end of two lists
+// that are the same without a look at what they hold.
+func commonEnds(a, b []File) (head, tail int) {
+	n := min(len(a), len(b))
+	for head < n && identical(a[head], b[head]) {
+		head++
+	}
+	for tail < n-head && identical(a[len(a)-1-tail], b[len(b)-1-tail]) {
+		tail++
+	}
+	return head, tail
+}
+
+func identical(a, b File) bool {
+	return a.Path == b.Path && len(a.Content) == len(b.Content) && (len(a.Content) == 0 || &a.Content[0] == &b.Content[0])
 }
 
 // same reports whether the file is the one that was parsed. Comparing costs
@@ -133,15 +152,4 @@ func (p *Parser) parseFiles(files []*parsedFile) {
 	}
 	close(next)
 	wait.Wait()
-}
-
-// digest is over the paths and contents of all files.
-func (p *Parser) digest() string {
-	digest := sha256.New()
-	for _, f := range p.files {
-		digest.Write(binary.BigEndian.AppendUint64(nil, uint64(len(f.path))))
-		digest.Write([]byte(f.path))
-		digest.Write(f.hash[:])
-	}
-	return "sha256:" + hex.EncodeToString(digest.Sum(nil))
 }

@@ -11,6 +11,9 @@ const allocateHint = "; `poplin allocate DIR` writes free ones into the files"
 
 // frontendRules refuses two services with one cluster IP or one node port.
 func (t *tree) frontendRules() {
+	if t.parser.index.memo.shared == 0 {
+		return
+	}
 	addresses := make(map[netip.Addr]frontendUse, len(t.services))
 	ports := make(map[nodePortKey]frontendUse)
 	for _, u := range t.services {
@@ -61,6 +64,9 @@ type externalKey struct {
 // Several may share an address that is written down; what nobody wrote down
 // is for one alone.
 func (t *tree) externalRules() {
+	if t.parser.index.memo.shared == 0 {
+		return
+	}
 	addresses, frontends := map[netip.Addr]frontendUse{}, map[externalKey]frontendUse{}
 	for _, u := range t.services {
 		r := u.settled.service

@@ -30,10 +30,15 @@ func (l *podLabels) add(u *unit) {
 	}
 }
 
-func (l *podLabels) remove(u *unit) {
+// leave notes that a pod went. Without remove it stays in the lists, for
+// rebuild to leave out.
+func (l *podLabels) leave(u *unit, remove bool) {
 	for key, value := range u.pod.Labels {
 		k := labelKey{u.meta.Namespace, key, value}
 		l.dirty[k] = true
+		if !remove {
+			continue
+		}
 		list := l.pods[k]
 		if i := slices.Index(list, u); i >= 0 {
 			list[i] = list[len(list)-1]
@@ -41,6 +46,18 @@ func (l *podLabels) remove(u *unit) {
 		}
 		if l.pods[k] = list; len(list) == 0 {
 			delete(l.pods, k)
+		}
+	}
+}
+
+// rebuild makes the lists anew: to look for one pod after another in them
+// takes long where most of many pods went.
+func (l *podLabels) rebuild(pods []*unit) {
+	clear(l.pods)
+	for _, u := range pods {
+		for key, value := range u.pod.Labels {
+			k := labelKey{u.meta.Namespace, key, value}
+			l.pods[k] = append(l.pods[k], u)
 		}
 	}
 }
@@ -54,18 +71,27 @@ type selection struct {
 }
 
 // selectorRules warns of services whose selector matches nothing, and of
-// named target ports that none of their pods has.
+// named target ports that none of their pods has. It looks at services that
+// are new, and at those that what changed among the pods can concern.
 func (t *tree) selectorRules() {
-	labels := &t.parser.index.labels
-	misses := &nearMisses{labels: labels}
-	for _, u := range t.services {
-		service := u.settled.service.service
-		if len(service.Selector) == 0 || service.Type == ExternalName {
+	labels, m := &t.parser.index.labels, &t.parser.index.memo
+	for k := range labels.dirty {
+		m.unselected = append(m.unselected, m.selecting[k]...)
+	}
+	for _, u := range m.unselected {
+		if u.gone {
 			continue
 		}
-		if u.selection == nil || labels.dirty[u.selection.label] {
-			u.selection = labels.find(service)
+		if u.selection != nil {
+			m.unselect(u)
 		}
+		m.selects(u, labels)
+	}
+	m.unselected = nil
+	clear(labels.dirty)
+	misses := &nearMisses{labels: labels}
+	for _, u := range slices.SortedFunc(maps.Keys(m.unmatched), compareUnits) {
+		service := u.settled.service.service
 		if !u.selection.matched {
 			t.warn(u, "/spec/selector", "selector %s matches no Pod%s", selectorText(service.Selector), misses.text(service))
 			continue
@@ -75,7 +101,28 @@ func (t *tree) selectorRules() {
 			t.warn(u, pointer("/spec/ports").item(i).field("targetPort"), "no Pod that the service selects has a %s port named %q", p.Protocol, p.Target.Name)
 		}
 	}
-	clear(labels.dirty)
+}
+
+// selects notes what the selector of a service finds.
+func (m *memo) selects(u *unit, labels *podLabels) {
+	service := u.settled.service.service
+	if len(service.Selector) == 0 || service.Type == ExternalName {
+		return
+	}
+	u.selection = labels.find(service)
+	m.selecting[u.selection.label] = append(m.selecting[u.selection.label], u)
+	if !u.selection.matched || len(u.selection.missing) > 0 {
+		m.unmatched[u] = true
+	}
+}
+
+// unselect forgets it.
+func (m *memo) unselect(u *unit) {
+	delete(m.unmatched, u)
+	if u.selection != nil {
+		leave(m.selecting, u.selection.label, u)
+		u.selection = nil
+	}
 }
 
 // find looks at the pods with that label of the selector that the fewest have.

@@ -1,9 +1,15 @@
 package schema
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // endpointsRules refuses Endpoints beside slices of the same service.
 func (t *tree) endpointsRules() {
+	if t.parser.index.byKind["Endpoints"] == 0 {
+		return
+	}
 	slicesOf := map[Name]*unit{}
 	for _, u := range t.slices {
 		if u.kind.name == "EndpointSlice" {
@@ -25,42 +31,61 @@ func serviceOf(s *EndpointSlice) Name { return Name{s.Namespace, s.Service} }
 
 // sliceRules warns of slices that no service uses, of their ports that the
 // service does not have, and of services that neither select nor have slices.
+// It looks at the services that changed or whose slices did, and at those
+// that it warned of before.
 func (t *tree) sliceRules() {
-	services := make(map[Name]*unit, len(t.services))
-	for _, u := range t.services {
-		services[u.meta.Name] = u
-	}
-	used := make(map[Name]bool, len(t.slices))
+	m := &t.parser.index.memo
 	hints := 0
-	for _, u := range t.slices {
-		name := Name{u.meta.Namespace, u.meta.Name.Name}
-		at := pointer("/metadata/name")
-		if u.kind.name == "EndpointSlice" {
-			name = serviceOf(u.slices[0])
-			at = pointer("/metadata/labels").field(serviceNameLabel)
+	for _, name := range slices.SortedFunc(maps.Keys(m.names), Name.Compare) {
+		before := len(t.diagnostics)
+		t.sliceRule(name, &hints)
+		if len(t.diagnostics) == before {
+			delete(m.names, name)
 		}
-		used[name] = true
-		s := services[name]
-		if s == nil {
+	}
+}
+
+// sliceRule looks at the service of a name and the slices that name it.
+func (t *tree) sliceRule(name Name, hints *int) {
+	named := t.parser.index.memo.named[name]
+	i, found := slices.BinarySearchFunc(t.services, name, func(u *unit, name Name) int { return u.meta.Name.Compare(name) })
+	if !found {
+		for _, u := range named {
 			hint := ""
-			if hints++; hints <= maxHints {
+			if *hints++; *hints <= maxHints {
 				hint = didYouMean(name.Name, t.serviceNames(name.Namespace))
 			}
-			t.warn(u, at, "there is no Service %s%s", name, hint)
-			continue
+			t.warn(u, serviceAt(u), "there is no Service %s%s", name, hint)
 		}
-		if service := s.settled.service.service; len(service.Selector) > 0 {
-			t.warn(u, at, "not used: Service %s has a selector, so its endpoints are Pods", name)
+		return
+	}
+	service := t.services[i].settled.service.service
+	for _, u := range named {
+		if len(service.Selector) > 0 {
+			t.warn(u, serviceAt(u), "not used: Service %s has a selector, so its endpoints are Pods", name)
 		} else {
 			t.slicePortRules(u, service)
 		}
 	}
-	for _, u := range t.services {
-		service := u.settled.service.service
-		if len(service.Selector) == 0 && service.Type != ExternalName && !used[u.meta.Name] {
-			t.warn(u, "/metadata/name", "the service has no selector, and no EndpointSlice names it: nothing answers")
-		}
+	if len(service.Selector) == 0 && service.Type != ExternalName && len(named) == 0 {
+		t.warn(t.services[i], "/metadata/name", "the service has no selector, and no EndpointSlice names it: nothing answers")
 	}
+}
+
+// serviceAt points to where a slice names its service.
+func serviceAt(u *unit) pointer {
+	if u.kind.name == "EndpointSlice" {
+		return pointer("/metadata/labels").field(serviceNameLabel)
+	}
+	return "/metadata/name"
+}
+
+// serviceNamed is the name of the service that a slice is for, or Endpoints.
+func (u *unit) serviceNamed() Name {
+	if u.kind.name == "EndpointSlice" {
+		return serviceOf(u.slices[0])
+	}
+	return u.meta.Name
 }
 
 func (t *tree) serviceNames(namespace string) []string {

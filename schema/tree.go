@@ -1,6 +1,9 @@
 package schema
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // tree is one call of Parse.
 type tree struct {
@@ -11,6 +14,7 @@ type tree struct {
 	cluster     *unit
 	result      *Config
 	allocating  bool // clashes of automatic addresses are about to be settled
+	twice       bool // two documents of one kind have one name
 	// The documents of each kind that have no errors of their own.
 	nodes, subnets, pods, services, slices []*unit
 }
@@ -64,7 +68,7 @@ func (t *tree) document(u *unit) *node {
 // fromFiles takes over what the files say by themselves.
 func (t *tree) fromFiles() {
 	harmless := map[harmlessKey]*harmlessFound{}
-	for _, f := range t.files {
+	for _, f := range t.parser.index.noisyFiles() {
 		t.diagnostics = append(t.diagnostics, f.diagnostics...)
 		for key, found := range f.harmless {
 			if h := harmless[key]; h != nil {
@@ -107,7 +111,7 @@ func (t *tree) ignore() {
 	if t.cluster != nil {
 		patterns = append(patterns, t.cluster.ignore...)
 	}
-	for _, f := range t.files {
+	for _, f := range t.parser.index.noisyFiles() {
 		for _, foreign := range f.foreign {
 			if foreign.ignoredBy(patterns) {
 				t.result.Ignored[foreign.kind]++
@@ -130,55 +134,44 @@ func (t *tree) distinct() {
 	} {
 		units, twice := l.from.distinct()
 		*l.to = units
+		t.twice = t.twice || len(twice) > 0
 		for _, pair := range twice {
 			t.refuse(pair[1], "/metadata/name", "%s is there twice; the first is at %s", pair[1].object(), pair[0].meta.Place)
 		}
 	}
 }
 
-// settle completes the documents by what the Cluster says.
+// settle completes the documents by what the Cluster says: those that are
+// new, or all where that changed. Two documents of one name are no state to
+// go on from.
 func (t *tree) settle() {
-	key := clusterKey(t.cluster.cluster)
-	for _, units := range [][]*unit{t.subnets, t.nodes, t.services, t.slices} {
-		for _, u := range units {
-			settled := u.settle(t.cluster.cluster, key)
-			for _, x := range settled.findings {
-				t.report(Error, u, x)
-			}
-			for _, x := range settled.warnings {
-				t.report(Warning, u, x)
-			}
+	x := t.parser.index
+	key, lists := clusterKey(t.cluster.cluster), [][]*unit{t.subnets, t.nodes, t.pods, t.services, t.slices}
+	if t.twice || x.memo.worthless(key, lists) {
+		x.memo.start(key, lists)
+	}
+	x.memo.settle(t.cluster.cluster)
+	for _, u := range slices.SortedFunc(maps.Keys(x.memo.loud), compareUnits) {
+		for _, x := range u.settled.findings {
+			t.report(Error, u, x)
 		}
+		for _, x := range u.settled.warnings {
+			t.report(Warning, u, x)
+		}
+	}
+	if t.twice {
+		x.memo.key = ""
 	}
 }
 
 // collect puts the documents into the Config.
 func (t *tree) collect() {
-	c := t.result
-	x := t.parser.index
-	if x.podList == nil {
-		x.podList = make([]*Pod, len(t.pods))
-		for i, u := range t.pods {
-			x.podList[i] = u.pod
-		}
-	}
-	c.Pods = x.podList
-	for _, u := range t.slices {
-		c.Slices = append(c.Slices, u.slices...)
-	}
+	c, m := t.result, &t.parser.index.memo
+	c.Pods, c.Services, c.Slices, c.podsOn, c.Automatic = m.pods, m.services, m.slices, m.podsOn, m.automatic
 	for _, u := range t.subnets {
 		c.Subnets = append(c.Subnets, u.settled.subnet)
 	}
 	for _, u := range t.nodes {
 		c.Nodes = append(c.Nodes, u.settled.node)
-	}
-	for _, u := range t.services {
-		c.Services = append(c.Services, u.settled.service.service)
-		c.Automatic += u.settled.service.automatic
-	}
-	// The slices of an Endpoints document have longer names than it has.
-	byName := func(a, b *EndpointSlice) int { return a.Name.Compare(b.Name) }
-	if !slices.IsSortedFunc(c.Slices, byName) {
-		slices.SortFunc(c.Slices, byName)
 	}
 }

@@ -27,6 +27,8 @@ type unit struct {
 	settled    *settled
 	settledFor string
 	selection  *selection // with draft
+	gone       bool       // its file is no longer what it was
+	counted    bool       // the memo has it
 	// found caches places that diagnostics across documents asked for.
 	found map[pointer]located
 }
@@ -44,11 +46,15 @@ func (u *unit) object() string {
 type parsedFile struct {
 	path        string
 	content     []byte
-	hash        [32]byte // SHA-256 of the content
 	units       []*unit
 	foreign     []foreignKind
 	diagnostics Diagnostics
 	harmless    map[harmlessKey]*harmlessFound
+}
+
+// noisy reports whether the file has anything to say but its documents.
+func (f *parsedFile) noisy() bool {
+	return len(f.foreign)+len(f.diagnostics)+len(f.harmless) > 0
 }
 
 // harmlessKey is a field name, for which there is one warning a tree.

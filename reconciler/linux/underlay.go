@@ -62,6 +62,9 @@ type Facts struct {
 	// BridgeNetfilter says that br_netfilter is there, which can hand
 	// bridged packets to netfilter.
 	BridgeNetfilter bool
+	// BadChecksumOffload says that VXLAN links of this kernel send wrong
+	// checksums if they leave them to what is below them.
+	BadChecksumOffload bool
 }
 
 // Facts reads the facts. From then on Changes receives when they change.
@@ -72,7 +75,7 @@ func (t *Target) Facts(ctx context.Context) (Facts, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bridgeNF = bridgeNetfilter()
-	return Facts{BridgeNetfilter: t.bridgeNF}, nil
+	return Facts{BridgeNetfilter: t.bridgeNF, BadChecksumOffload: before57()}, nil
 }
 
 func bridgeNetfilter() bool {
@@ -181,7 +184,7 @@ func (c *conn) chooseUnderlay(choice string, links []kernelLink, addrs []netlink
 		if err != nil {
 			return 0, netip.Addr{}, err
 		}
-		routes, err := c.RouteGet(addr.AsSlice())
+		routes, err := c.routeGet(addr)
 		if err != nil || len(routes) == 0 {
 			return 0, netip.Addr{}, errors.Join(fmt.Errorf("no route to %s", addr), err)
 		}

@@ -161,6 +161,8 @@ func spelled(e reconciler.Element) (text, tree string) {
 	case e.Target.IsValid():
 		text += fmt.Sprintf(" : %s . %d", e.Target.Addr(), e.Target.Port())
 		tree += fmt.Sprintf(`,{"concat":[%q,%d]}`, e.Target.Addr(), e.Target.Port())
+	case index()[e.Set].counts:
+		text += " counter packets 0 bytes 0"
 	case e.Chain != "":
 		text += " : goto " + e.Chain
 		tree += fmt.Sprintf(`,{"goto":{"target":%q}}`, e.Chain)

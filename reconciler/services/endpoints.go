@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
 
@@ -13,6 +12,7 @@ import (
 type candidate struct {
 	target                      netip.AddrPort
 	weight                      int
+	node                        string
 	local                       bool // on this node
 	sameZone                    bool // as this node
 	ready, serving, terminating bool
@@ -28,7 +28,7 @@ type backends struct {
 
 func newBackends(s *schema.Service, candidates []candidate) backends {
 	taking := choose(s, candidates)
-	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(candidates)}
+	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(endpointsOf(candidates))}
 	if s.InternalLocal || s.ExternalLocal {
 		here := slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local })
 		b.local = endpointsOf(choose(s, here))
@@ -117,11 +117,11 @@ func endpointsOf(list []candidate) []Endpoint {
 
 // candidates lists the endpoints of one port in one family: from pods for a
 // service with a selector, from slices for one without.
-func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family schema.Family, live *live) []candidate {
+func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family schema.Family) []candidate {
 	var out []candidate
 	if len(s.Selector) > 0 {
 		for _, pod := range r.pods.match(s.Namespace, s.Selector) {
-			if c, ok := r.podCandidate(pod, port, family, live); ok {
+			if c, ok := r.podCandidate(pod, port, family); ok {
 				out = append(out, c)
 			}
 		}
@@ -133,7 +133,7 @@ func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family
 		}
 		for _, p := range slice.Ports {
 			if p.Name == port.Name && p.Protocol == port.Protocol {
-				out = append(out, sliceCandidates(slice, p, live)...)
+				out = append(out, r.sliceCandidates(slice, p)...)
 			}
 		}
 	}
@@ -141,14 +141,14 @@ func (r *Resolver) candidates(s *schema.Service, port schema.ServicePort, family
 }
 
 // portless lists the endpoints of a service in one family without ports.
-func (r *Resolver) portless(s *schema.Service, family schema.Family, live *live) []candidate {
+func (r *Resolver) portless(s *schema.Service, family schema.Family) []candidate {
 	var out []candidate
 	if len(s.Selector) > 0 {
-		out = r.candidates(s, schema.ServicePort{Target: schema.PortRef{Number: 1}}, family, live)
+		out = r.candidates(s, schema.ServicePort{Target: schema.PortRef{Number: 1}}, family)
 	} else {
 		for _, slice := range r.slices[s.Meta.Name] {
 			if slice.Family == family {
-				out = append(out, sliceCandidates(slice, schema.SlicePort{}, live)...)
+				out = append(out, r.sliceCandidates(slice, schema.SlicePort{})...)
 			}
 		}
 	}
@@ -173,36 +173,34 @@ func (r *Resolver) documented(s *schema.Service, family schema.Family) int {
 	return n
 }
 
-func sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort, live *live) []candidate {
+func (r *Resolver) sliceCandidates(s *schema.EndpointSlice, port schema.SlicePort) []candidate {
 	out := make([]candidate, 0, len(s.Endpoints))
 	for _, e := range s.Endpoints {
-		up := !live.failed[e.NodeName]
-		zone := e.Zone
-		if zone == "" {
-			zone = live.zones[e.NodeName]
-		}
+		n := r.live.of(e.NodeName)
+		zone := cmp.Or(e.Zone, n.zone)
 		out = append(out, candidate{
-			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, local: e.NodeName != "" && e.NodeName == live.node,
-			sameZone: zone != "" && zone == live.zones[live.node],
-			ready:    e.Ready && up, serving: e.Serving && up, terminating: e.Terminating,
+			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, node: e.NodeName, local: e.NodeName != "" && e.NodeName == r.live.self,
+			sameZone: zone != "" && zone == r.live.of(r.live.self).zone,
+			ready:    e.Ready && !n.failed, serving: e.Serving && !n.failed, terminating: e.Terminating,
 		})
 	}
 	return out
 }
 
-func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family schema.Family, live *live) (candidate, bool) {
+func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family schema.Family) (candidate, bool) {
 	number, ok := targetPort(pod, port)
 	if !ok {
 		return candidate{}, false
 	}
-	address, ready := live.pod(pod, family)
+	n := r.live.of(pod.NodeName)
+	address, ready := n.pod(pod, family)
 	if !address.IsValid() {
 		return candidate{}, false
 	}
 	return candidate{
-		target: netip.AddrPortFrom(address, number), weight: pod.Weight, local: pod.NodeName == live.node,
-		sameZone: live.zones[pod.NodeName] != "" && live.zones[pod.NodeName] == live.zones[live.node],
-		ready:    ready, serving: ready, terminating: r.drain[pod.NodeName],
+		target: netip.AddrPortFrom(address, number), weight: pod.Weight, node: pod.NodeName, local: pod.NodeName == r.live.self,
+		sameZone: n.zone != "" && n.zone == r.live.of(r.live.self).zone,
+		ready:    ready, serving: ready, terminating: n.drain,
 	}, true
 }
 
@@ -217,61 +215,4 @@ func targetPort(pod *schema.Pod, port schema.ServicePort) (uint16, bool) {
 		}
 	}
 	return 0, false
-}
-
-// live says where pods are now.
-type live struct {
-	node     string // this one
-	pods     map[podKey]view.Pod
-	underlay map[string][]netip.Addr
-	failed   map[string]bool
-	health   map[string]bool   // nodes that tell of pods in their own network
-	zones    map[string]string // of nodes that have one
-}
-
-// podKey includes the node: a pod that moved is where the documents say, as
-// soon as that node says so too.
-type podKey struct{ node, namespace, name string }
-
-func newLive(c *schema.Config, v view.View, host Host) *live {
-	l := &live{node: host.Node, pods: map[podKey]view.Pod{}, underlay: map[string][]netip.Addr{}, failed: map[string]bool{}, health: map[string]bool{}, zones: map[string]string{}}
-	for _, n := range c.Nodes {
-		if zone := n.Labels[schema.ZoneLabel]; zone != "" {
-			l.zones[n.Meta.Name.Name] = zone
-		}
-		l.underlay[n.Meta.Name.Name] = n.Addresses
-	}
-	add := func(node string, underlay []netip.Addr, pods []view.Pod) {
-		if len(underlay) > 0 {
-			l.underlay[node] = underlay
-		}
-		for _, p := range pods {
-			l.pods[podKey{node, p.Namespace, p.Name}] = p
-		}
-	}
-	for _, p := range v.Peers {
-		add(p.Name, p.Underlay, p.Pods)
-		l.failed[p.Name], l.health[p.Name] = p.State == view.Failed, p.Health
-	}
-	add(host.Node, host.Underlay, v.Self.Pods)
-	return l
-}
-
-// pod returns a pod's address in a family, if it has one, and whether it is
-// ready. A pod in the host's network has its node's address; if its node is
-// not one that tells of such pods (an earlier release, an external node), it
-// is ready while the node is alive.
-func (l *live) pod(p *schema.Pod, family schema.Family) (netip.Addr, bool) {
-	known, announced := l.pods[podKey{p.NodeName, p.Namespace, p.Meta.Name.Name}]
-	addresses, ready := known.Addresses, known.Ready
-	if p.HostNetwork {
-		addresses, ready = l.underlay[p.NodeName], known.Ready || !announced && !l.health[p.NodeName]
-	}
-	ready = ready && !l.failed[p.NodeName]
-	for _, a := range addresses {
-		if schema.FamilyOf(a) == family {
-			return a, ready
-		}
-	}
-	return netip.Addr{}, false
 }

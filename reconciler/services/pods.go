@@ -1,25 +1,47 @@
 package services
 
-import "github.com/poplin-net/poplin/schema"
+import (
+	"slices"
+
+	"github.com/poplin-net/poplin/schema"
+)
 
 // podIndex finds pods by one label of their namespace.
 type podIndex map[labelKey][]*schema.Pod
 
 type labelKey struct{ namespace, key, value string }
 
-func indexPods(pods []*schema.Pod) podIndex {
-	index := podIndex{}
-	for _, p := range pods {
-		for k, v := range p.Labels {
-			key := labelKey{p.Namespace, k, v}
-			index[key] = append(index[key], p)
-		}
+func (x podIndex) add(p *schema.Pod) {
+	for k, v := range p.Labels {
+		key := labelKey{p.Namespace, k, v}
+		x[key] = append(x[key], p)
 	}
-	return index
+}
+
+func (x podIndex) remove(p *schema.Pod) {
+	for k, v := range p.Labels {
+		key := labelKey{p.Namespace, k, v}
+		without(x, key, p)
+	}
+}
+
+// without takes one value out of a list of a map, and the list with its last.
+// The order of the others changes.
+func without[K, V comparable](lists map[K][]V, key K, value V) {
+	list := lists[key]
+	if i := slices.Index(list, value); i >= 0 {
+		last := len(list) - 1
+		list[i] = list[last]
+		clear(list[last:])
+		list = list[:last]
+	}
+	if lists[key] = list; len(list) == 0 {
+		delete(lists, key)
+	}
 }
 
 // match returns the pods of a namespace that have every label of a selector,
-// in the order of the documents. It walks the rarest label's pods only.
+// in no particular order. It walks the rarest label's pods only.
 func (x podIndex) match(namespace string, selector map[string]string) []*schema.Pod {
 	var rarest []*schema.Pod
 	first := true

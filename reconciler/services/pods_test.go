@@ -28,8 +28,18 @@ func TestMatchEqualsALinearSearch(t *testing.T) {
 				want = append(want, p)
 			}
 		}
-		if got := indexPods(pods).match(namespace, selector); !slices.Equal(got, want) {
+		index := podIndex{}
+		for _, p := range pods {
+			index.add(p)
+		}
+		if got := index.match(namespace, selector); !slices.Equal(got, want) {
 			t.Fatalf("%v in %s: got %d pods, want %d", selector, namespace, len(got), len(want))
+		}
+		for _, p := range pods {
+			index.remove(p)
+		}
+		if len(index) > 0 {
+			t.Fatalf("%d labels are left of no pods", len(index))
 		}
 	})
 }

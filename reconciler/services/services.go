@@ -14,7 +14,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
 
@@ -22,6 +21,8 @@ import (
 type Service struct {
 	Document  *schema.Service
 	Frontends []Frontend
+	// Headless are the ready endpoints of a headless service.
+	Headless []HeadlessEndpoint
 }
 
 // FrontendKind says through which kind of address a frontend is reached.
@@ -98,83 +99,58 @@ type Host struct {
 	Underlay []netip.Addr
 }
 
-// Resolver resolves the services of one Config.
-type Resolver struct {
-	config *schema.Config
-	pods   podIndex
-	slices map[schema.Name][]*schema.EndpointSlice
-	drain  map[string]bool
-}
-
-// NewResolver indexes a Config.
-func NewResolver(c *schema.Config) *Resolver {
-	r := &Resolver{config: c, pods: indexPods(c.Pods), slices: map[schema.Name][]*schema.EndpointSlice{}, drain: map[string]bool{}}
-	for _, s := range c.Slices {
-		key := schema.Name{Namespace: s.Namespace, Name: s.Service}
-		r.slices[key] = append(r.slices[key], s)
-	}
-	for _, n := range c.Nodes {
-		r.drain[n.Meta.Name.Name] = n.Drain
-	}
-	return r
-}
-
-// Resolve computes all services as seen from a host, in the order of the
-// documents. Headless services have no frontends.
-func (r *Resolver) Resolve(v view.View, host Host) []Service {
-	live := newLive(r.config, v, host)
-	out := make([]Service, len(r.config.Services))
-	for i, s := range r.config.Services {
-		out[i] = Service{Document: s, Frontends: r.frontends(s, live)}
-	}
-	return out
-}
-
-func (r *Resolver) frontends(s *schema.Service, live *live) []Frontend {
+func (r *Resolver) frontends(s *schema.Service) []Frontend {
 	if s.Headless {
 		return nil
 	}
 	var out []Frontend
 	for _, port := range s.Ports {
 		for _, address := range s.ClusterIPs {
-			family := schema.FamilyOf(address)
-			b := newBackends(s, r.candidates(s, port, family, live))
-			if s.ConsistentHash {
-				b.hashSlots = hashSlots(r.documented(s, family))
-			}
-			add := func(kind FrontendKind, address netip.Addr, number uint16) {
-				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Affinity: s.Affinity, Total: b.total}
-				out = append(out, b.behind(s, f))
-			}
-			add(ClusterIP, address, port.Port)
-			if port.NodePort != 0 {
-				add(NodePort, netip.Addr{}, port.NodePort)
-			}
-			for _, a := range s.LoadBalancerIPs {
-				if schema.FamilyOf(a) == family {
-					add(LoadBalancer, a, port.Port)
-				}
-			}
-			for _, a := range s.ExternalIPs {
-				if schema.FamilyOf(a) == family && !slices.Contains(s.LoadBalancerIPs, a) {
-					add(ExternalIP, a, port.Port)
-				}
-			}
+			out = append(out, r.portFrontends(s, port, address)...)
 		}
 	}
-	return append(out, r.rangeFrontends(s, live)...)
+	return append(out, r.rangeFrontends(s)...)
+}
+
+// portFrontends are those for one port, in the family of a cluster IP.
+func (r *Resolver) portFrontends(s *schema.Service, port schema.ServicePort, address netip.Addr) []Frontend {
+	family := schema.FamilyOf(address)
+	b := newBackends(s, r.candidates(s, port, family))
+	if s.ConsistentHash {
+		b.hashSlots = hashSlots(r.documented(s, family))
+	}
+	var out []Frontend
+	add := func(kind FrontendKind, address netip.Addr, number uint16) {
+		f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Affinity: s.Affinity, Total: b.total}
+		out = append(out, b.behind(s, f))
+	}
+	add(ClusterIP, address, port.Port)
+	if port.NodePort != 0 {
+		add(NodePort, netip.Addr{}, port.NodePort)
+	}
+	for _, a := range s.LoadBalancerIPs {
+		if schema.FamilyOf(a) == family {
+			add(LoadBalancer, a, port.Port)
+		}
+	}
+	for _, a := range s.ExternalIPs {
+		if schema.FamilyOf(a) == family && !slices.Contains(s.LoadBalancerIPs, a) {
+			add(ExternalIP, a, port.Port)
+		}
+	}
+	return out
 }
 
 // rangeFrontends are those for ranges of ports: on cluster IPs, and on load
 // balancer addresses that are poplin's.
-func (r *Resolver) rangeFrontends(s *schema.Service, live *live) []Frontend {
+func (r *Resolver) rangeFrontends(s *schema.Service) []Frontend {
 	if len(s.PortRanges) == 0 {
 		return nil
 	}
 	var out []Frontend
 	for _, address := range slices.Concat(s.ClusterIPs, s.PoolIPs) {
 		family := schema.FamilyOf(address)
-		b := newBackends(s, r.portless(s, family, live))
+		b := newBackends(s, r.portless(s, family))
 		kind := LoadBalancer
 		if slices.Contains(s.ClusterIPs, address) {
 			kind = ClusterIP

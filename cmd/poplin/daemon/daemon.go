@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,9 +18,11 @@ import (
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/announce"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/reconciler/listen"
 	"github.com/poplin-net/poplin/reconciler/nft"
 	"github.com/poplin-net/poplin/reconciler/tunnel"
 	"github.com/poplin-net/poplin/schema/source"
@@ -37,7 +40,10 @@ type Daemon struct {
 	watcher    *source.Watcher
 	membership *membership
 	addresses  *addressBook
+	backends   *backendBook // of the loop's goroutine, as is expiry
+	expiry     *time.Timer  // of the next former backend
 	readiness  *readiness
+	outside    outside
 	account    account
 	notify     notifier
 
@@ -52,6 +58,9 @@ type Daemon struct {
 	compiler *compile.Compiler // of the loop's goroutine
 	inputs   inputs            // of the last round
 	standing map[string]bool   // namespaces of pods that stood after it
+	links    *reconciler.Share // of what is observed
+	heard    heardPods
+	unkept   chan struct{} // the last good copy is to be written
 }
 
 // targets are the places where objects live.
@@ -74,15 +83,22 @@ func New(o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	backends, err := openBackendBook(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	d := &Daemon{
-		o: o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
+		backends: backends,
+		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
 		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
-		accepted: make(chan struct{}), compiler: compile.New(),
+		accepted: make(chan struct{}), compiler: compile.New(), unkept: make(chan struct{}, 1),
+		links: reconciler.NewShare(reconciler.KindLink), heard: heardPods{},
 	}
 	d.membership = &membership{o: o, kick: d.kick}
 	prober := health.New(health.Options{
-		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Log: o.Log,
+		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Commands: o.ExecProbes, Log: o.Log,
 	})
+	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log}), listeners: listen.New(o.Log)}
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
@@ -98,6 +114,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.documents.restore()
 	d.follow()
+	if os.Getenv("GOMAXPROCS") == "" { // the operator's word is the last
+		runtime.GOMAXPROCS(runtime.NumCPU() + udp.Tuning{Rungs: udp.AllRungs}.Threads() + 1)
+	}
 
 	var tasks sync.WaitGroup
 	failures := make(chan error, 4)
@@ -118,6 +137,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	<-ctx.Done()
 	tasks.Wait()
 	d.membership.Close()
+	d.documents.keep()
 	select {
 	case err := <-failures:
 		return err
@@ -139,12 +159,16 @@ func groupID(name string) int {
 	return id
 }
 
-// watch hands what the source finds to the documents.
+// watch hands what the source finds to the documents, and keeps a copy of
+// what they follow.
 func (d *Daemon) watch(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-d.unkept:
+			d.documents.keep()
+			continue
 		case <-d.watcher.Changes():
 		}
 		s := d.watcher.Latest()
@@ -222,7 +246,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prober := d.readiness.prober
-	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes())}
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run}
 	failed := make(chan error, len(runs))
 	for _, run := range runs {
 		tasks.Go(func() {
@@ -250,7 +274,10 @@ func (d *Daemon) open() error {
 // openTargets opens the targets of a cluster's node.
 func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	var t targets
-	var err error
+	rungs, err := udp.ParseRungs(o.Offloads)
+	if err != nil {
+		return t, fmt.Errorf("overlay offloads: %w", err)
+	}
 	t.linux, err = linux.New(linux.Options{
 		Cluster: cluster, StateDir: o.StateDir, MountNS: o.MountNS, ReadOnly: readOnly, Log: o.Log,
 	})
@@ -261,7 +288,9 @@ func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	if err != nil {
 		return t, errors.Join(err, t.linux.Close())
 	}
-	t.tunnel = tunnel.New(tunnel.Options{OpenDevice: udp.OpenDevice, Listen: udp.Listen, Log: o.Log})
+	t.tunnel = tunnel.New(tunnel.Options{
+		OpenDevice: udp.OpenDevice, Listen: udp.Listen, Tuning: udp.Tuning{Rungs: rungs}, Log: o.Log,
+	})
 	return t, nil
 }
 

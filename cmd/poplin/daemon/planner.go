@@ -16,16 +16,23 @@ import (
 // facts are everything that a desired state is computed from. The same facts
 // give the same state, in the daemon, for `plan` and offline.
 type facts struct {
-	node      string
-	revision  *revision
-	members   overlay.Snapshot
-	underlay  compile.Underlay
-	bridgeNF  bool
+	node     string
+	revision *revision
+	members  overlay.Snapshot
+	underlay compile.Underlay
+	bridgeNF bool
+	// badChecksums says that this kernel gets the checksums of VXLAN wrong.
+	badChecksums bool
+	// backends are those by which peers may reach this node so far.
+	backends  []view.Backend
+	runDir    string
 	addresses map[schema.Name][]netip.Addr // of this node's pods, as last assigned
 	// frozen says that no new addresses may be given to pods: they could not
 	// be kept.
 	frozen   bool
 	observed reconciler.State
+	links    reconciler.State // those of observed; empty: nobody looked for them
+	heard    heardPods        // from one round to the next, or nil
 	// standing are the namespaces of pods that stood at the end of the last
 	// round: a pod that is being repaired in this one stays ready.
 	standing map[string]bool
@@ -63,15 +70,16 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	}
 	g := goal{addresses: assigned, problems: problems, standing: standing(f)}
 	g.view = view.View{
-		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(f, g)},
-		Peers: peersOf(c, f.node, f.members),
+		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(f, g), Former: former(f)},
+		Peers: f.heard.peers(c, f.node, f.members),
 	}
 	if !f.gossip {
 		staticPods(c, g.view.Peers)
 	}
-	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, PodAddresses: assigned}
+	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, PodAddresses: assigned, RunDir: f.runDir}
 	g.Result = compiler.Compile(compile.Input{
 		Config: c, View: g.view, Host: g.host, Revision: f.revision.ID, Observed: f.observed,
+		Unheard: f.gossip && !f.members.Joined,
 	})
 	g.problems = append(g.problems, g.Result.Problems...)
 	g.complete = (f.members.Joined || !f.gossip) && !unsettled && len(subnets) > 0
@@ -107,6 +115,12 @@ func foresee(f facts, compiler *compile.Compiler, conflicts []reconciler.Conflic
 	return reach(f, compiler)
 }
 
+// former are the backends that peers may still use, beside the documents' own.
+func former(f facts) []view.Backend {
+	own := ownBackend(f.revision.Config.Cluster, f.node)
+	return slices.DeleteFunc(slices.Clone(f.backends), func(b view.Backend) bool { return b == own })
+}
+
 // ownClaims are the claims whose addresses this node uses: confirmed ones,
 // and lost ones whose pods keep running. unsettled says that there is one
 // that is only proposed.
@@ -128,7 +142,11 @@ func standing(f facts) map[string]bool {
 	if out == nil {
 		out = map[string]bool{}
 	}
-	for g := range f.observed.Groups() {
+	links := f.links
+	if links.Len() == 0 {
+		links = f.observed
+	}
+	for g := range links.Groups() {
 		if g.Objects[0].Kind() >= reconciler.KindTable {
 			continue // elements are many, and no links are among them
 		}
@@ -146,10 +164,7 @@ func standing(f facts) map[string]bool {
 // at them says so.
 func ownPods(f facts, g goal) []view.Pod {
 	var out []view.Pod
-	for _, p := range f.revision.Config.Pods {
-		if p.NodeName != f.node {
-			continue
-		}
+	for _, p := range f.revision.Config.PodsOn(f.node) {
 		pod := view.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Ready: f.health == nil || f.health[p.Meta.Name].Ready}
 		if !p.HostNetwork {
 			pod.Addresses = g.addresses[p.Meta.Name]

@@ -12,17 +12,8 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/linux"
-	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
-
-// inputs identify what a desired state was computed from, to tell what made
-// the next one different.
-type inputs struct {
-	digest   string
-	underlay string
-	members  string
-}
 
 // diskRetry is how long a full disk is left alone.
 const diskRetry = 5 * time.Second
@@ -31,12 +22,15 @@ const diskRetry = 5 * time.Second
 func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (reconciler.Desired, error) {
 	revision := d.documents.now()
 	c := revision.Config
-	f := facts{node: d.o.Node, revision: revision, addresses: d.addresses.pods, observed: observed.State, gossip: !d.o.Once, standing: d.standing}
+	f := facts{
+		node: d.o.Node, runDir: d.o.RunDir, revision: revision, addresses: d.addresses.pods, observed: observed.State,
+		gossip: !d.o.Once, standing: d.standing, links: d.links.Of(observed.State), heard: d.heard,
+	}
 	host, err := d.targets.linux.Facts(ctx)
 	if err != nil {
 		return reconciler.Desired{}, err
 	}
-	f.bridgeNF = host.BridgeNetfilter
+	f.bridgeNF, f.badChecksums = host.BridgeNetfilter, host.BadChecksumOffload
 	var underlayProblem error
 	f.underlay, underlayProblem = underlayOf(ctx, d.targets.linux, d.o, revision)
 	if underlayProblem != nil {
@@ -48,6 +42,8 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 			return reconciler.Desired{}, err
 		}
 		f.members = d.membership.snapshot()
+		d.expireBackends(f)
+		f.backends = d.backends.all()
 	}
 	namespaces := d.targets.linux.Namespaces()
 	if f.gossip {
@@ -67,38 +63,11 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		d.readiness.remember(g, namespaces)
 		d.readiness.follow(f, g, namespaces)
 	}
-	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Joined, f.members.Claims, f.members.Owners, presence(g.view.Peers))}
+	now := inputs{revision.Digest, f.underlay, f.members.Joined, f.members.Claims, f.members.Owners, g.view.Peers}
 	cause := d.inputs.cause(now)
 	d.inputs = now
 	d.account.computed(f, g)
 	return reconciler.Desired{State: g.State, Cause: cause, Complete: g.complete}, nil
-}
-
-// presence is what a view says of peers but for the readiness of their pods.
-func presence(peers []view.Peer) []view.Peer {
-	out := slices.Clone(peers)
-	for i := range out {
-		out[i].Pods = slices.Clone(out[i].Pods)
-		for j := range out[i].Pods {
-			out[i].Pods[j].Ready = false
-		}
-	}
-	return out
-}
-
-// cause tells what differs between the inputs of two rounds.
-func (i inputs) cause(now inputs) reconciler.Cause {
-	switch {
-	case i.digest == "":
-		return reconciler.CauseStart
-	case i.digest != now.digest:
-		return reconciler.CauseConfig
-	case i.underlay != now.underlay:
-		return reconciler.CauseHost
-	case i.members != now.members:
-		return reconciler.CauseMembership
-	}
-	return reconciler.CauseHealth
 }
 
 // underlayOf finds this node's end of the underlay: the one that a flag
@@ -139,8 +108,8 @@ func preferFamily(addresses []netip.Addr, family string) []netip.Addr {
 // announce tells the other nodes about this one.
 func (d *Daemon) announce(r *revision, g goal) {
 	a := overlay.Announcement{
-		Underlay: advertised(r.Config, d.o.Node, g.host.Underlay.Addresses), Backend: string(r.Config.Cluster.Overlay.Backend), Port: r.Config.Cluster.Overlay.Port,
-		MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
+		Underlay:  advertised(r.Config, d.o.Node, g.host.Underlay.Addresses),
+		Transport: transportOf(d.announced(r.Config.Cluster)), MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
 	}
 	if rejected := d.documents.state().rejected; rejected != nil {
 		a.Rejected = &overlay.Rejection{Revision: rejected.Revision, Error: firstError(rejected.Diagnostics)}
@@ -162,8 +131,17 @@ func advertised(c *schema.Config, self string, addresses []netip.Addr) []netip.A
 // report keeps the account of a round. It runs on the loop's goroutine.
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
-	d.documents.saveAgain()
+	d.backendReady(r)
+	if d.documents.toKeep() {
+		select {
+		case d.unkept <- struct{}{}:
+		default:
+		}
+	}
 	d.logRound(r)
+	if a := d.account.read(); a.facts.revision != nil {
+		d.outside.follow(r, a.facts, a.goal)
+	}
 	// Pods whose interface came or went are to be announced; the round after
 	// this one does it.
 	if before := d.standing; !maps.Equal(before, d.stand(r)) {
@@ -200,8 +178,12 @@ func (d *Daemon) logRound(r reconciler.Round) {
 		return
 	}
 	s := r.Plan.Summary(r.Desired.State)
-	d.log.Info("plan applied", "revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete,
-		"cause", r.Plan[0].Cause, "took", r.Took.Round(10*time.Microsecond))
+	attributes := []any{"revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete,
+		"cause", r.Plan[0].Cause, "took", r.Took.Round(10 * time.Microsecond)}
+	if apply := d.account.read().lastApply; apply != nil && apply.Reaction != "" {
+		attributes = append(attributes, "reaction", apply.Reaction)
+	}
+	d.log.Info("plan applied", attributes...)
 	drifted := 0
 	first := ""
 	for _, op := range r.Plan {
