@@ -27,6 +27,9 @@ type Round struct {
 	Err       error // joined; nil: the host matches, but for Withheld and Conflicts
 	Started   time.Time
 	Took      time.Duration
+	// Applied is when the first pass had carried out its operations; zero
+	// where there were none. What follows only makes sure.
+	Applied time.Time
 }
 
 // Settled reports whether the host now has all that is desired and nothing
@@ -43,7 +46,7 @@ const maxPasses = 4
 // is used by one goroutine at a time.
 type Engine struct {
 	targets []Target
-	shares  []*share // of the targets, in their order
+	shares  []*Share // of the targets, in their order
 	last    State
 	ran     bool
 	// undone are the objects of last which were left as they were: what is
@@ -56,7 +59,7 @@ type Engine struct {
 func NewEngine(targets ...Target) *Engine {
 	e := &Engine{targets: targets}
 	for _, t := range targets {
-		e.shares = append(e.shares, newShare(t.Kinds()))
+		e.shares = append(e.shares, NewShare(t.Kinds()...))
 	}
 	return e
 }
@@ -133,6 +136,9 @@ func (e *Engine) Converge(ctx context.Context, desire func(Observation) (Desired
 			round.Err = err
 			break
 		}
+		if round.Applied.IsZero() {
+			round.Applied = time.Now()
+		}
 		if observed, err = e.Observe(ctx); err != nil {
 			round.Err = err
 			break
@@ -168,7 +174,7 @@ func (e *Engine) apply(ctx context.Context, plan Plan, desired State) error {
 		for n < len(plan) && e.shares[at].holds(plan[n].Object()) {
 			n++
 		}
-		if err := e.targets[at].Apply(ctx, plan[:n], e.shares[at].of(desired)); err != nil {
+		if err := e.targets[at].Apply(ctx, plan[:n], e.shares[at].Of(desired)); err != nil {
 			errs = append(errs, err)
 		}
 		plan = plan[n:]
@@ -178,7 +184,7 @@ func (e *Engine) apply(ctx context.Context, plan Plan, desired State) error {
 
 // targetOf gives the index of the target of an operation, or -1.
 func (e *Engine) targetOf(op Op) int {
-	return slices.IndexFunc(e.shares, func(s *share) bool { return s.holds(op.Object()) })
+	return slices.IndexFunc(e.shares, func(s *Share) bool { return s.holds(op.Object()) })
 }
 
 // withhold leaves out what must not be done before desired is complete:

@@ -2,23 +2,25 @@ package reconciler
 
 import "slices"
 
-// share is what a target has of desired states: the objects of its kinds. It
-// remembers the last state's, so that groups which are in the next one again
-// are not looked into.
-type share struct {
+// Share is the objects of some kinds in one state after another: what a
+// target has of desired states. It remembers the last state's, so that groups
+// which are in the next one again are not looked into. It is used by one
+// goroutine at a time.
+type Share struct {
 	kinds []Kind
 	whole State
-	parts []*Group // of each group of whole, in that order; nil: the target has nothing of it
+	parts []*Group // of each group of whole, in that order; nil: there is nothing of it
 }
 
-func newShare(kinds []Kind) *share { return &share{kinds: kinds} }
+// NewShare makes the share of some kinds.
+func NewShare(kinds ...Kind) *Share { return &Share{kinds: kinds} }
 
-// holds reports whether an object is the target's.
-func (h *share) holds(o Object) bool { return slices.Contains(h.kinds, o.Kind()) }
+// holds reports whether an object is of the kinds.
+func (h *Share) holds(o Object) bool { return slices.Contains(h.kinds, o.Kind()) }
 
-// of returns the target's part of a state. A group that is the target's as a
-// whole is the same pointer, and a part of a group that stays is, too.
-func (h *share) of(s State) State {
+// Of returns the share in a state. A group that is part of it as a whole is
+// the same pointer, and a part of a group that stays is, too.
+func (h *Share) Of(s State) State {
 	parts := make([]*Group, len(s.groups))
 	out := make([]*Group, 0, len(s.groups))
 	old := 0

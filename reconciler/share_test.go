@@ -65,11 +65,11 @@ func TestReplace(t *testing.T) {
 // with the last one are the same pointers.
 func TestShare(t *testing.T) {
 	pool := statePool()
-	h := newShare([]Kind{KindLink})
+	h := NewShare(KindLink)
 	before := map[*Group]*Group{}
 	for range 200 {
 		state, _ := pickGroups(pool)
-		got, want := h.of(state), state.Only(h.holds)
+		got, want := h.Of(state), state.Only(h.holds)
 		if len(Diff(got, want)) != 0 || got.Len() != want.Len() || len(got.groups) != len(want.groups) {
 			t.Fatalf("%d objects, want %d", got.Len(), want.Len())
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -36,13 +37,17 @@ Rules of others (a firewall, say) are not looked at.`,
 				return withCode(exitUsage, fmt.Errorf("--to: %w", err))
 			}
 			trace, err := api.NewClient(runDir).ExplainPacket(c.Context(), api.PacketQuery{From: from, To: target})
+			var unknown *api.UnknownError
+			if errors.As(err, &unknown) {
+				return withCode(exitUsage, err)
+			}
 			if err != nil {
 				return daemonError(err)
 			}
 			if output == "json" {
 				return withCode(exitRuntime, writeJSON(c.OutOrStdout(), trace))
 			}
-			return withCode(exitRuntime, writePacketTrace(c.OutOrStdout(), trace))
+			return withCode(exitRuntime, writePacket(c.OutOrStdout(), trace))
 		},
 	}
 	outputFlag(c, &output)
@@ -55,9 +60,9 @@ Rules of others (a firewall, say) are not looked at.`,
 	return c
 }
 
-// writePacketTrace prints the elements that a packet meets, then where it
+// writePacket prints the elements that a packet meets, then where it
 // gets to.
-func writePacketTrace(w io.Writer, trace api.PacketTrace) error {
+func writePacket(w io.Writer, trace api.PacketExplanation) error {
 	sender := cmp.Or(trace.From.Pod, trace.From.Node)
 	if sender != "" {
 		sender += " "
@@ -88,7 +93,7 @@ func writePacketTrace(w io.Writer, trace api.PacketTrace) error {
 	return nil
 }
 
-func writePacketWay(w io.Writer, trace api.PacketTrace, way api.PacketWay) {
+func writePacketWay(w io.Writer, trace api.PacketExplanation, way api.PacketWay) {
 	fmt.Fprintf(w, "  %s", percent(way.Share))
 	switch way.Outcome {
 	case "forwarded", "delivered":
@@ -112,7 +117,7 @@ func writePacketWay(w io.Writer, trace api.PacketTrace, way api.PacketWay) {
 }
 
 // wayOut says how a packet leaves the node.
-func wayOut(trace api.PacketTrace, way api.PacketWay) string {
+func wayOut(trace api.PacketExplanation, way api.PacketWay) string {
 	switch {
 	case way.Outcome == "delivered":
 		return "this host"

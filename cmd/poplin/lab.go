@@ -39,6 +39,7 @@ Nothing of this machine's network is touched. Needs root, or user namespaces.`,
 		newLabHostCommand(&name, "cut", "Take a node off the underlay; it keeps its addresses and routes", (*lab.Client).Cut),
 		newLabHostCommand(&name, "mend", "Put a node back on the underlay", (*lab.Client).Mend),
 		newLabDownCommand(&name),
+		newLabBenchCommand(&name),
 		newLabKeeperCommand(),
 		newLabFirstCommand(),
 	)

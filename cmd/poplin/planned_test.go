@@ -243,6 +243,9 @@ func elementText(key any) string {
 		}
 		return strings.Join(parts, " . ")
 	}
+	if e, ok := m["elem"].(map[string]any); ok { // one with a counter
+		return elementText(e["val"])
+	}
 	if p, ok := m["prefix"].(map[string]any); ok {
 		return fmt.Sprintf("%v/%v", p["addr"], p["len"])
 	}

@@ -22,7 +22,7 @@ func writeServices(w io.Writer, s api.Status) {
 			fmt.Fprintf(w, "%s/%s\t%s\t%s\t%d of %d\t%s\t%s\t%s\n", svc.Namespace, svc.Name, svc.Type, frontend, ready, all, connections, packets, bytes)
 		}
 		for _, f := range svc.Frontends {
-			line(frontendText(f), f.EndpointsReady, f.Endpoints, f.Counters)
+			line(frontendText(f)+announcerText(svc, f), f.EndpointsReady, f.Endpoints, f.Counters)
 		}
 		if len(svc.Frontends) == 0 { // headless, or a name only
 			line(cmp.Or(joinText(svc.ClusterIPs), "None"), svc.EndpointsReady, svc.Endpoints, nil)
@@ -47,6 +47,21 @@ func frontendText(f api.Frontend) string {
 		text += " IPv6"
 	}
 	return strings.TrimSpace(text + " " + f.PortName)
+}
+
+// announcerText says which node announces a frontend's address, if that is
+// poplin's.
+func announcerText(svc api.Service, f api.Frontend) string {
+	for _, a := range svc.Announced {
+		switch {
+		case a.Address != f.Address:
+		case a.Node == "":
+			return " at no node"
+		default:
+			return " at " + a.Node
+		}
+	}
+	return ""
 }
 
 // amount shortens a number to three digits or so: 999, 1.2k, 34M.

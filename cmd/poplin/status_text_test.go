@@ -52,6 +52,12 @@ func sampleStatus() api.Status {
 				}},
 			{Namespace: "default", Name: "mail", Type: "LoadBalancer", ClusterIPs: []netip.Addr{addr("10.96.0.11")}, Ports: []string{"25/TCP"}, Endpoints: 1,
 				Frontends: []api.Frontend{{Kind: "clusterIP", Family: "IPv4", Address: addr("10.96.0.11"), Protocol: "TCP", Port: 25, Endpoints: 1, Counters: &api.Counters{Connections: 1, Packets: 12, Bytes: 900}}}},
+			{Namespace: "default", Name: "lb", Type: "LoadBalancer", ExternalIPs: []netip.Addr{addr("192.0.2.240"), addr("2001:db8::f0")}, Endpoints: 1, EndpointsReady: 1,
+				Announced: []api.Announced{{Address: addr("192.0.2.240"), Node: "node-2"}, {Address: addr("2001:db8::f0")}},
+				Frontends: []api.Frontend{
+					{Kind: "loadBalancer", Family: "IPv4", Address: addr("192.0.2.240"), Protocol: "TCP", Port: 80, Endpoints: 1, EndpointsReady: 1},
+					{Kind: "loadBalancer", Family: "IPv6", Address: addr("2001:db8::f0"), Protocol: "TCP", Port: 80, Endpoints: 1, EndpointsReady: 1},
+				}},
 			{Namespace: "default", Name: "db", Type: "ClusterIP", Ports: []string{"5432/TCP"}, Endpoints: 1, EndpointsReady: 1},
 		},
 		Drift: 2, LastDrift: &api.Drift{What: "route 10.244.3.0/24", At: *before(3 * time.Minute)},

@@ -9,21 +9,21 @@ import (
 // carries, which gives the same once it is folded to 16, and in the order of
 // bytes of the wire.
 
-// sum adds data to a sum that is not folded.
+// sum adds data to a sum that is not folded. Four chains of additions that do
+// not wait for each other's carries are more than twice as fast as one.
 func sum(data []byte, initial uint64) uint64 {
-	s, carry := initial, uint64(0)
-	for len(data) >= 64 {
-		d := data[:64:64]
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[0:]), carry)
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[8:]), carry)
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[16:]), carry)
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[24:]), carry)
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[32:]), carry)
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[40:]), carry)
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[48:]), carry)
-		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(d[56:]), carry)
-		data = data[64:]
+	a, b, c, d := initial, uint64(0), uint64(0), uint64(0)
+	for len(data) >= 128 {
+		p := data[:128:128]
+		a = add4(a, p[0:32])
+		b = add4(b, p[32:64])
+		c = add4(c, p[64:96])
+		d = add4(d, p[96:128])
+		data = data[128:]
 	}
+	s, carry := bits.Add64(a, b, 0)
+	s, carry = bits.Add64(s, c, carry)
+	s, carry = bits.Add64(s, d, carry)
 	for len(data) >= 8 {
 		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(data), carry)
 		data = data[8:]
@@ -33,6 +33,16 @@ func sum(data []byte, initial uint64) uint64 {
 		copy(last[:], data)
 		s, carry = bits.Add64(s, binary.NativeEndian.Uint64(last[:]), carry)
 	}
+	s, carry = bits.Add64(s, 0, carry)
+	return s + carry
+}
+
+// add4 adds four words; it is inlined.
+func add4(s uint64, p []byte) uint64 {
+	s, carry := bits.Add64(s, binary.NativeEndian.Uint64(p[0:8]), 0)
+	s, carry = bits.Add64(s, binary.NativeEndian.Uint64(p[8:16]), carry)
+	s, carry = bits.Add64(s, binary.NativeEndian.Uint64(p[16:24]), carry)
+	s, carry = bits.Add64(s, binary.NativeEndian.Uint64(p[24:32]), carry)
 	s, carry = bits.Add64(s, 0, carry)
 	return s + carry
 }

@@ -14,6 +14,11 @@ import (
 // in system calls of their own, not through the runtime's poller: a goroutine
 // that waits sleeps in ppoll(2) and runs on as soon as the kernel wakes its
 // thread. Through the poller another thread is woken first, then this one.
+//
+// Only waiting is announced to the Go scheduler. All other calls are made as
+// if they were computation (RawSyscall): they end within microseconds, and a
+// call that is announced makes the runtime's monitor look every 20 µs whether
+// to take the processor away.
 type descriptors struct {
 	list []int
 	wake int // an eventfd that polls as readable once close was called
@@ -106,7 +111,7 @@ func (s *spinner) again() bool {
 		s.since = time.Time{}
 		return false
 	}
-	unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
+	unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	return true
 }
 

@@ -162,14 +162,14 @@ func (t *tun) Read(lane int, room []byte, bursts []Burst) (int, error) {
 func (t *tun) read(fd int, room []byte, b *Burst) (int, unix.Errno) {
 	b.Offload = Offload{}
 	if !t.rungs.Has(VNet) {
-		n, _, errno := unix.Syscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&room[0])), uintptr(len(room)))
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&room[0])), uintptr(len(room)))
 		return int(n), errno
 	}
 	vector := [2]unix.Iovec{
 		{Base: (*byte)(unsafe.Pointer(&b.Offload)), Len: uint64(offloadSize)},
 		{Base: &room[0], Len: uint64(len(room))},
 	}
-	n, _, errno := unix.Syscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(len(vector)))
+	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(len(vector)))
 	if errno == 0 && int(n) < offloadSize {
 		return 0, unix.EIO
 	}
@@ -193,7 +193,7 @@ func (t *tun) Write(lane int, o Offload, parts [][]byte) error {
 	}
 	fd := t.list[lane%len(t.list)]
 	for {
-		_, _, errno := unix.Syscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(k))
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(k))
 		switch errno {
 		case 0:
 			return nil

@@ -60,14 +60,14 @@ func newVector(r Rungs) vector {
 func (v *vector) call(single, many uintptr, fd, first, n int) (int, unix.Errno) {
 	if n == 1 {
 		m := &v.messages[first]
-		length, _, errno := unix.Syscall(single, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), 0)
+		length, _, errno := unix.RawSyscall(single, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), 0)
 		if errno != 0 {
 			return 0, errno
 		}
 		m.length = uint32(length)
 		return 1, 0
 	}
-	done, _, errno := unix.Syscall6(many, uintptr(fd), uintptr(unsafe.Pointer(&v.messages[first])), uintptr(n), 0, 0, 0)
+	done, _, errno := unix.RawSyscall6(many, uintptr(fd), uintptr(unsafe.Pointer(&v.messages[first])), uintptr(n), 0, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

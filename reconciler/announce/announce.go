@@ -104,7 +104,7 @@ func (a *Announcer) tell(s *schedule, link string, address netip.Addr) {
 	switch {
 	case err != nil && !e.failed:
 		a.log.Warn("neighbours are not told of a load balancer address", "address", address, "error", err)
-	case err == nil && e.told == 0:
+	case err == nil && e.told == 0 && !e.known:
 		a.log.Info("announcing a load balancer address", "address", address, "link", link)
 	}
 	e.failed = err != nil
@@ -131,6 +131,7 @@ type entry struct {
 	told   int // times, since the last occasion
 	next   time.Time
 	failed bool
+	known  bool // was told of on an earlier occasion
 }
 
 // follow takes over what is held now.
@@ -140,7 +141,7 @@ func (s *schedule) follow(h Held, now time.Time) {
 	for _, a := range h.Addresses {
 		e := s.entries[a]
 		if e == nil || again {
-			e = &entry{next: now}
+			e = &entry{next: now, known: e != nil}
 		}
 		entries[a] = e
 	}

@@ -8,8 +8,8 @@ import (
 	"github.com/poplin-net/poplin/reconciler/services"
 )
 
-// announced are the balancers that this node answers for.
-func (b *builder) announced(all []services.Balancer) []services.Balancer {
+// announcedHere are the balancers that this node answers for.
+func (b *builder) announcedHere(all []services.Balancer) []services.Balancer {
 	if len(b.subnets) == 0 || b.Host.Underlay.Link == "" || len(all) == 0 {
 		return nil
 	}
@@ -50,12 +50,12 @@ func addressesOf(list []services.Balancer) []netip.Addr {
 // taken by packets for a port of the service, whose destination is changed
 // before; it is there because the kernel answers ARP only for what is not on
 // the link that asks.
-func (b *builder) balancers(announced []services.Balancer) []*reconciler.Group {
+func (b *builder) balancers() []*reconciler.Group {
 	var groups []*reconciler.Group
 	var settings []reconciler.Object
 	seen := map[reconciler.Family]bool{}
 	link := b.Host.Underlay.Link
-	for _, a := range announced {
+	for _, a := range b.announced {
 		family := reconciler.FamilyOf(a.Address)
 		groups = append(groups, &reconciler.Group{
 			Name: "load balancer " + a.Address.String(), Origin: b.origin(a.Services[0].Place),

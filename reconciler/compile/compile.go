@@ -10,6 +10,7 @@
 package compile
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -83,81 +84,100 @@ type Compiler struct {
 	config   *schema.Config
 	resolver *services.Resolver
 	families []reconciler.Family
-	services map[schema.Name]compiledService
-	groups   map[string]*reconciler.Group
+	services compiledServices
+	base     base
+	groups   map[string]*reconciler.Group // but those of services
+	state    reconciler.State
 }
 
 // New returns an empty compiler.
-func New() *Compiler {
-	return &Compiler{services: map[schema.Name]compiledService{}, groups: map[string]*reconciler.Group{}}
-}
+func New() *Compiler { return &Compiler{} }
 
 // Fork returns a compiler that knows what c knows and shares no state that
 // changes: for planning beside a running loop.
 func (c *Compiler) Fork() *Compiler {
 	f := *c
-	f.services = map[schema.Name]compiledService{}
-	for k, v := range c.services {
-		f.services[k] = v
-	}
-	f.groups = map[string]*reconciler.Group{}
-	for k, v := range c.groups {
-		f.groups[k] = v
-	}
+	f.resolver = nil // it goes from one Config to the next; the other one is elsewhere
+	f.services.uses = maps.Clone(c.services.uses)
 	return &f
 }
 
 // Compile computes the state.
 func (c *Compiler) Compile(in Input) Result {
-	if c.config != in.Config {
-		c.config, c.resolver = in.Config, services.NewResolver(in.Config)
+	switch {
+	case c.resolver == nil:
+		c.resolver = services.NewResolver(in.Config)
+	case c.config != in.Config:
+		c.resolver.Update(in.Config)
 	}
-	b := &builder{Input: in, cluster: in.Config.Cluster}
+	c.config = in.Config
+	b := &builder{Input: in, cluster: in.Config.Cluster, own: in.Config.PodsOn(in.Host.Node)}
 	b.subnets = OwnSubnets(in.Config, in.Host.Node, in.View.Self.Subnets)
 	b.families = families(in.Config)
 	b.mtu = b.podMTU()
+	var gone, added []*reconciler.Group
 	if !slices.Equal(c.families, b.families) {
-		c.families, c.services = b.families, map[schema.Name]compiledService{}
+		c.families, gone = b.families, c.services.reset()
 	}
-
-	groups := b.host()
-	groups = append(groups, b.pods()...)
-	groups = append(groups, b.peers()...)
-	groups = append(groups, b.masquerade(), b.subnetFile())
 	self := services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses}
 	resolved, outside := c.resolver.Resolve(in.View, self), c.resolver.Outside(in.View, self)
-	announced := b.announced(outside.Balancers)
-	groups = append(groups, b.balancers(announced)...)
-	compiled := c.compileServices(b, resolved)
-	groups = append(groups, b.chains(compiled)...)
-	groups = c.shared(groups)
-	for _, s := range compiled {
-		groups = append(groups, s.group)
-	}
+	b.announced = b.announcedHere(outside.Balancers)
+	before, after := c.services.compile(b, resolved)
+	gone, added = append(gone, before...), after
+	before, after = c.shared(c.others(b))
+	gone, added = append(gone, before...), append(added, after...)
+	c.state = c.state.Replace(gone, added)
 	return Result{
-		State: reconciler.NewState(groups...), Services: resolved, Outside: outside, Problems: b.problems,
-		Announced: addressesOf(announced),
+		State: c.state, Services: resolved, Outside: outside, Problems: c.base.problems,
+		Announced: addressesOf(b.announced),
 		MTU:       b.mtu, Subnets: b.subnets,
 	}
 }
 
-// shared replaces each group that equals last time's by that one. Its origin
-// then names the revision that brought it.
-func (c *Compiler) shared(groups []*reconciler.Group) []*reconciler.Group {
+// others makes the groups that are not of one service, or nil if nothing
+// that they depend on changed.
+func (c *Compiler) others(b *builder) []*reconciler.Group {
+	now := baseOf(b, &c.services)
+	if c.groups != nil && c.base.equal(now) {
+		return nil
+	}
+	groups := b.host()
+	groups = append(groups, b.pods()...)
+	groups = append(groups, b.peers()...)
+	groups = append(groups, b.balancers()...)
+	groups = append(groups, b.masquerade(now.pools), b.subnetFile(), b.chains(c.services.uses))
+	now.problems = b.problems
+	c.base = now
+	return groups
+}
+
+// shared compares groups with those of last time, and returns those that go
+// and those that come. One that equals last time's stays that one: its origin
+// names the revision that brought it.
+func (c *Compiler) shared(groups []*reconciler.Group) (gone, added []*reconciler.Group) {
+	if groups == nil && c.groups != nil {
+		return nil, nil
+	}
 	now := make(map[string]*reconciler.Group, len(groups))
-	out := make([]*reconciler.Group, 0, len(groups))
 	for _, g := range groups {
 		if g == nil {
 			continue
 		}
-		if old := c.groups[g.Name]; old != nil && old.Origin.String() == g.Origin.String() && slices.Equal(old.Objects, g.Objects) {
-			g = old
+		old := c.groups[g.Name]
+		if old != nil && old.Origin.String() == g.Origin.String() && slices.Equal(old.Objects, g.Objects) {
+			now[g.Name] = old
+			continue
 		}
 		now[g.Name] = g
-		out = append(out, g)
+		added = append(added, g)
+	}
+	for name, old := range c.groups {
+		if now[name] != old {
+			gone = append(gone, old)
+		}
 	}
 	c.groups = now
-	return out
+	return gone, added
 }
 
 // builder is one compilation.
@@ -167,7 +187,10 @@ type builder struct {
 	subnets  []Subnet
 	families []reconciler.Family
 	mtu      int
-	problems []Problem
+	own      []*schema.Pod // of this node
+	// announced are the load balancer addresses that this node answers for.
+	announced []services.Balancer
+	problems  []Problem
 
 	udp    bool                              // the tunnel of the udp backend is there
 	vteps  map[reconciler.FDBEntryKey]string // who has which VXLAN address

@@ -17,7 +17,7 @@ func Assign(c *schema.Config, node string, subnets []Subnet, before map[schema.N
 		subnets: subnets, taken: map[netip.Addr]bool{},
 		given: map[schema.Name][]netip.Addr{}, homes: map[schema.Name]Subnet{},
 	}
-	pods := slices.DeleteFunc(slices.Clone(c.Pods), func(p *schema.Pod) bool { return p.NodeName != node || p.HostNetwork })
+	pods := slices.DeleteFunc(slices.Clone(c.PodsOn(node)), func(p *schema.Pod) bool { return p.HostNetwork })
 	for _, p := range pods {
 		for _, ip := range p.StaticIPs {
 			a.taken[ip] = true

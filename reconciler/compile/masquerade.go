@@ -16,8 +16,9 @@ var everyAddress = []netip.Prefix{
 }
 
 // masquerade asks for the tables and for the elements that do not belong to
-// one service: the ranges that the skeleton's rules look at.
-func (b *builder) masquerade() *reconciler.Group {
+// one service: the ranges that the skeleton's rules look at. pools are the
+// load balancer addresses that are poplin's.
+func (b *builder) masquerade(pools []netip.Addr) *reconciler.Group {
 	if len(b.subnets) == 0 {
 		return nil
 	}
@@ -38,9 +39,13 @@ func (b *builder) masquerade() *reconciler.Group {
 	b.ranges(g, reconciler.SetMasqueradeSubnets, masqueraded)
 	b.ranges(g, reconciler.SetMasqueradeExclude, slices.Concat(b.cluster.PodCIDRs, b.cluster.Masquerade.Exclude, everyAddress))
 	b.ranges(g, reconciler.SetNodePortAddresses, b.nodePortAddresses())
-	b.loadBalancerAddresses(g)
-	for _, p := range b.Config.Pods {
-		if p.NodeName != b.Host.Node || p.HostNetwork {
+	for _, a := range pools {
+		if f := reconciler.FamilyOf(a); b.has(f) {
+			g.Objects = append(g.Objects, reconciler.Element{Family: f, Set: reconciler.SetLoadBalancerAddresses, Address: a})
+		}
+	}
+	for _, p := range b.own {
+		if p.HostNetwork {
 			continue
 		}
 		for _, ip := range b.Host.PodAddresses[p.Meta.Name] {
@@ -48,19 +53,6 @@ func (b *builder) masquerade() *reconciler.Group {
 		}
 	}
 	return g
-}
-
-// loadBalancerAddresses adds those that are poplin's. Services may share one.
-func (b *builder) loadBalancerAddresses(g *reconciler.Group) {
-	seen := map[netip.Addr]bool{}
-	for _, s := range b.Config.Services {
-		for _, a := range s.PoolIPs {
-			if f := reconciler.FamilyOf(a); b.has(f) && !seen[a] {
-				seen[a] = true
-				g.Objects = append(g.Objects, reconciler.Element{Family: f, Set: reconciler.SetLoadBalancerAddresses, Address: a})
-			}
-		}
-	}
 }
 
 // ranges adds prefixes to an interval set. The kernel refuses overlapping

@@ -12,7 +12,8 @@ import (
 )
 
 // peers asks for the way to every peer's subnets, each as that peer
-// announces it. A failed peer keeps its routes.
+// announces it. A failed peer keeps its routes. What is not the place of a
+// Node document is the Cluster's.
 func (b *builder) peers() []*reconciler.Group {
 	var groups []*reconciler.Group
 	if len(b.subnets) == 0 {

@@ -18,9 +18,9 @@ const podLink = "eth0"
 // pods asks for the namespaces of this node's pods that have an address.
 func (b *builder) pods() []*reconciler.Group {
 	var groups []*reconciler.Group
-	for _, p := range b.Config.Pods {
+	for _, p := range b.own {
 		addresses := b.Host.PodAddresses[p.Meta.Name]
-		if p.NodeName != b.Host.Node || p.HostNetwork || len(addresses) == 0 {
+		if p.HostNetwork || len(addresses) == 0 {
 			continue
 		}
 		i := slices.IndexFunc(b.subnets, func(s Subnet) bool { return s.contains(addresses[0]) })

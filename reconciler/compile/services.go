@@ -22,42 +22,130 @@ type compiledService struct {
 	hashed    hashedEndpoints
 }
 
-// compileServices makes one group per service that has frontends.
-func (c *Compiler) compileServices(b *builder, resolved []services.Service) []compiledService {
-	if len(b.subnets) == 0 {
-		return nil
-	}
-	var inKernel Slots
-	if len(c.services) == 0 {
-		inKernel = SlotsOf(b.Observed)
-	}
-	out := make([]compiledService, 0, len(resolved))
-	now := make(map[schema.Name]compiledService, len(resolved))
-	for _, s := range resolved {
-		name := s.Document.Meta.Name
-		old, known := c.services[name]
-		if !known || !sameService(old, s) {
-			slots := old.slots
-			if !known {
-				slots = inKernel
-			}
-			old = b.service(s, slots)
-		}
-		now[name] = old
-		out = append(out, old)
-	}
-	c.services = now
-	return out
+// compiledServices are those of the last time, in the order of their names.
+type compiledServices struct {
+	inputs   []services.Service // as they were resolved
+	compiled []*compiledService // what became of each
+	// uses counts the frontends that go to a chain; turns says how often the
+	// chains in use were others than before.
+	uses  map[reconciler.Chain]int
+	turns int
+	// pooled counts the services with addresses of the Cluster's pool, and
+	// poolIPs are those; nil: to be gathered.
+	pooled  int
+	poolIPs []netip.Addr
 }
 
-func sameService(c compiledService, s services.Service) bool {
+// reset forgets all services, and returns their groups.
+func (c *compiledServices) reset() (gone []*reconciler.Group) {
+	if len(c.compiled) == 0 {
+		return nil
+	}
+	for _, s := range c.compiled {
+		gone = append(gone, s.group)
+	}
+	*c = compiledServices{turns: c.turns + 1}
+	return gone
+}
+
+// compile makes one group per service that has frontends, and returns those
+// that go and those that come. Services that were resolved to the very same
+// as before are not looked into.
+func (c *compiledServices) compile(b *builder, resolved []services.Service) (gone, added []*reconciler.Group) {
+	if len(b.subnets) == 0 {
+		return c.reset(), nil
+	}
+	if c.uses == nil {
+		c.uses = map[reconciler.Chain]int{}
+	}
+	if sameSlice(c.inputs, resolved) {
+		return nil, nil
+	}
+	var inKernel Slots
+	if len(c.compiled) == 0 {
+		inKernel = SlotsOf(b.Observed)
+	}
+	out := make([]*compiledService, len(resolved))
+	i := 0
+	leave := func(s *compiledService) {
+		gone = append(gone, s.group)
+		c.use(s, -1)
+	}
+	for n, s := range resolved {
+		if i < len(c.inputs) && sameInputs(c.inputs[i], s) {
+			out[n] = c.compiled[i]
+			i++
+			continue
+		}
+		for i < len(c.inputs) && c.inputs[i].Document.Meta.Name.Compare(s.Document.Meta.Name) < 0 {
+			leave(c.compiled[i])
+			i++
+		}
+		slots := inKernel
+		if i < len(c.inputs) && c.inputs[i].Document.Meta.Name == s.Document.Meta.Name {
+			old := c.compiled[i]
+			i++
+			if sameService(old, s) {
+				out[n] = old
+				continue
+			}
+			leave(old)
+			slots = old.slots
+		}
+		out[n] = b.service(s, slots)
+		c.use(out[n], 1)
+		added = append(added, out[n].group)
+	}
+	for _, s := range c.compiled[i:] {
+		leave(s)
+	}
+	c.inputs, c.compiled = resolved, out
+	return gone, added
+}
+
+// use notes, or with -1 forgets, which chains a service uses.
+func (c *compiledServices) use(s *compiledService, by int) {
+	for _, chain := range s.chains {
+		before := c.uses[chain]
+		if c.uses[chain] = before + by; before+by == 0 {
+			delete(c.uses, chain)
+		}
+		if before == 0 || before+by == 0 {
+			c.turns++
+		}
+	}
+	if len(s.document.PoolIPs) > 0 {
+		c.pooled += by
+		c.poolIPs = nil
+	}
+}
+
+// pools are the addresses that services have of the Cluster's pool, each
+// once.
+func (c *compiledServices) pools(b *builder) []netip.Addr {
+	if c.pooled == 0 || c.poolIPs != nil {
+		return c.poolIPs
+	}
+	seen := map[netip.Addr]bool{}
+	for _, s := range b.Config.Services {
+		for _, a := range s.PoolIPs {
+			if !seen[a] {
+				seen[a] = true
+				c.poolIPs = append(c.poolIPs, a)
+			}
+		}
+	}
+	return c.poolIPs
+}
+
+func sameService(c *compiledService, s services.Service) bool {
 	return c.document == s.Document && slices.EqualFunc(c.frontends, s.Frontends, services.Frontend.Equal)
 }
 
 // service makes the elements of one service. before gives the slots that its
 // endpoints have had.
-func (b *builder) service(s services.Service, before Slots) compiledService {
-	out := compiledService{document: s.Document, frontends: s.Frontends, slots: newSlots()}
+func (b *builder) service(s services.Service, before Slots) *compiledService {
+	out := &compiledService{document: s.Document, frontends: s.Frontends, slots: newSlots()}
 	out.group = &reconciler.Group{Name: "service " + s.Document.Meta.Name.String(), Origin: b.origin(s.Document.Place)}
 	seen := map[netip.Addr]bool{}
 	for _, f := range s.Frontends {
@@ -271,18 +359,12 @@ func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints [
 }
 
 // chains asks for every pick chain that is in use, once.
-func (b *builder) chains(compiled []compiledService) []*reconciler.Group {
-	used := map[reconciler.Chain]bool{}
-	for _, s := range compiled {
-		for _, c := range s.chains {
-			used[c] = true
-		}
-	}
+func (b *builder) chains(uses map[reconciler.Chain]int) *reconciler.Group {
 	g := &reconciler.Group{Name: "nftables chains", Origin: b.origin(b.cluster.Place)}
-	for _, c := range slices.SortedFunc(maps.Keys(used), compareChains) {
+	for _, c := range slices.SortedFunc(maps.Keys(uses), compareChains) {
 		g.Objects = append(g.Objects, c)
 	}
-	return []*reconciler.Group{g}
+	return g
 }
 
 func compareChains(a, b reconciler.Chain) int {

@@ -114,7 +114,18 @@
 // before a frontend had any, and unanswered SYNs. Only those of frontends
 // that the plan touched are looked at. The kernel walks its whole table for
 // that, so while the target runs it happens beside the commits that follow,
-// against what they have changed since.
+// against what they have changed since, and again after a pause where it fails.
+//
+// # What becomes of a packet
+//
+// Ruleset.Trace follows the first packet of a connection through the same
+// expressions that are sent to the kernel: every random number is tried, with
+// its share, and nothing is guessed: an expression that the tracer does not
+// know is an error. It is pure; where an address leads is asked of a function,
+// which clients stick to an endpoint is read beforehand (ClientsOf). A test
+// asks the tracer and the kernel about every pair of client and frontend.
+// Rules of other tables, reverse-path filters and what happens on other hosts
+// are not traced.
 //
 // # What nft prints
 //

@@ -55,6 +55,7 @@ type effect struct {
 	chain   string // of toChain
 	stay    bool   // toChain is a jump, which comes back
 	text    string // for Step.Verdict
+	decides bool   // for Step.Decides
 }
 
 // run takes the packet through the hooks of its way.
@@ -160,8 +161,7 @@ func (e *evaluation) runRule(chain string, r rule) (effect, error) {
 			break
 		}
 	}
-	e.step.Rule, e.step.Verdict = ruleText(e.rules.family, r), done.text
-	e.step.Decides = done.verdict == accept || done.verdict == stop
+	e.step.Rule, e.step.Verdict, e.step.Decides = ruleText(e.rules.family, r), done.text, done.decides
 	e.way.Steps = append(e.way.Steps, e.step)
 	return done, nil
 }
@@ -203,7 +203,7 @@ func (e *evaluation) verdict(x *expr.Verdict) (effect, error) {
 		return effect{verdict: accept, text: "accept"}, nil
 	case expr.VerdictDrop:
 		e.end(Dropped)
-		return effect{verdict: stop, text: "drop"}, nil
+		return effect{verdict: stop, text: "drop", decides: true}, nil
 	}
 	return effect{}, fmt.Errorf("verdict %d is not known", x.Kind)
 }

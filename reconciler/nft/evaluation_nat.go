@@ -22,20 +22,20 @@ func (e *evaluation) translate(x *expr.NAT) (effect, error) {
 	}
 	e.packet.Destination = netip.AddrPortFrom(address, port)
 	e.way.Translated = true
-	return effect{verdict: accept, text: "dnat to " + e.packet.Destination.String()}, nil
+	return effect{verdict: accept, text: "dnat to " + e.packet.Destination.String(), decides: true}, nil
 }
 
 // masquerade gives the packet the address of the link that it leaves by.
 func (e *evaluation) masquerade() effect {
 	e.packet.Source = e.way.Hop.Address
 	e.way.Masqueraded = true
-	return effect{verdict: accept, text: "masquerade as " + e.packet.Source.String()}
+	return effect{verdict: accept, text: "masquerade as " + e.packet.Source.String(), decides: true}
 }
 
 // redirect makes the packet one for this host.
 func (e *evaluation) redirect() effect {
 	e.redirected = true
-	return effect{verdict: accept, text: "redirect"}
+	return effect{verdict: accept, text: "redirect", decides: true}
 }
 
 func (e *evaluation) reject(x *expr.Reject) effect {
@@ -44,5 +44,5 @@ func (e *evaluation) reject(x *expr.Reject) effect {
 	if x.Type == unix.NFT_REJECT_TCP_RST {
 		text = "reject with tcp reset"
 	}
-	return effect{verdict: stop, text: text}
+	return effect{verdict: stop, text: text, decides: true}
 }

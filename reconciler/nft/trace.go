@@ -72,7 +72,8 @@ type Step struct {
 	// Verdict is what the rule did: "goto pick-3", "dnat to 10.244.1.2:80",
 	// "drop", …; "" if the chain went on.
 	Verdict string
-	// Decides says that the verdict settles something: an address, or the end.
+	// Decides says that the verdict settles an address, or that the packet
+	// goes no further.
 	Decides bool
 }
 

@@ -21,6 +21,11 @@ type Balancer struct {
 	Services []*schema.Service
 }
 
+// Equal reports whether two are the same.
+func (b Balancer) Equal(o Balancer) bool {
+	return b.Address == o.Address && b.Node == o.Node && slices.Equal(b.Services, o.Services)
+}
+
 // balancers says who announces what, in the order of the addresses. It follows
 // from documents and view alone, so nodes that know the same come to the same.
 //

@@ -214,6 +214,8 @@ func (x *explainer) reason(c candidate, out Candidate, terminating string, notRe
 		notReady = func() string { return failed(out.Node) }
 	}
 	switch {
+	case in && c.terminating && x.service.PublishNotReadyAddresses:
+		return terminating + ", but the service publishes addresses that are not ready"
 	case in && c.terminating:
 		return terminating + ", but serves as long as no other is ready"
 	case in && !c.ready:

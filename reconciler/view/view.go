@@ -50,6 +50,12 @@ type Peer struct {
 	Health bool
 }
 
+// SameNode reports whether two peers are the same but for their pods.
+func (p Peer) SameNode(o Peer) bool {
+	return p.Name == o.Name && p.State == o.State && p.Backend == o.Backend && p.MTU == o.MTU &&
+		slices.Equal(p.Underlay, o.Underlay) && slices.Equal(p.Subnets, o.Subnets)
+}
+
 // Backend is how a peer is reached, as the peer itself announces it.
 type Backend struct {
 	Kind string // udp, vxlan, host-gw, none

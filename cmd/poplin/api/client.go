@@ -82,9 +82,10 @@ func (c *Client) ExplainService(ctx context.Context, namespace, name string) (Se
 	return e, c.call(ctx, http.MethodGet, path, nil, &e)
 }
 
-// ExplainPacket asks what becomes of a packet.
-func (c *Client) ExplainPacket(ctx context.Context, q PacketQuery) (PacketTrace, error) {
-	var t PacketTrace
+// ExplainPacket asks what becomes of a packet. The error is an *UnknownError
+// if nobody knows the sender.
+func (c *Client) ExplainPacket(ctx context.Context, q PacketQuery) (PacketExplanation, error) {
+	var t PacketExplanation
 	query := url.Values{"from": {q.From}, "to": {q.To.String()}}
 	return t, c.call(ctx, http.MethodGet, "/v1/explain/packet?"+query.Encode(), nil, &t)
 }

@@ -50,10 +50,10 @@ func (t PacketTarget) String() string {
 	return t.Address.String() + "/" + t.Protocol
 }
 
-// PacketTrace is what can become of a packet on a node.
-type PacketTrace struct {
+// PacketExplanation is what can become of a packet on a node.
+type PacketExplanation struct {
 	APIVersion string    `json:"apiVersion"`
-	Kind       string    `json:"kind"` // PacketTrace
+	Kind       string    `json:"kind"` // PacketExplanation
 	Node       string    `json:"node"`
 	From       PacketEnd `json:"from"`
 	To         string    `json:"to"`

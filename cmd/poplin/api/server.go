@@ -32,7 +32,9 @@ type Backend interface {
 	// ExplainService says what a service is made of. The error is an
 	// *UnknownError if there is none of that name.
 	ExplainService(ctx context.Context, namespace, name string) (ServiceExplanation, error)
-	ExplainPacket(ctx context.Context, q PacketQuery) (PacketTrace, error)
+	// ExplainPacket says what becomes of a packet. The error is an
+	// *UnknownError if nobody knows the sender.
+	ExplainPacket(ctx context.Context, q PacketQuery) (PacketExplanation, error)
 	Reload(ctx context.Context) error
 	Ack(revision string) error
 	Release(what string) error

@@ -46,8 +46,8 @@ func (f *fakeDaemon) State(context.Context) (State, error) { return f.state, f.e
 func (f *fakeDaemon) ExplainService(_ context.Context, namespace, name string) (ServiceExplanation, error) {
 	return ServiceExplanation{Namespace: namespace, Name: name, Selector: map[string]string{"app": "web"}}, f.err
 }
-func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketTrace, error) {
-	return PacketTrace{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
+func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketExplanation, error) {
+	return PacketExplanation{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
 }
 func (f *fakeDaemon) Reload(context.Context) error { return f.note("reload") }
 func (f *fakeDaemon) Ack(revision string) error    { return f.note("ack " + revision) }

@@ -243,7 +243,11 @@ type Apply struct {
 	Delete   int       `json:"delete"`
 	Cause    string    `json:"cause"`
 	Took     string    `json:"took"`
-	Error    string    `json:"error,omitempty"`
+	// Reaction is the time from the snapshot of the documents, as the source
+	// handed it over, until the plan was carried out; only where it was a new
+	// revision that the plan was for.
+	Reaction string `json:"reaction,omitempty"`
+	Error    string `json:"error,omitempty"`
 }
 
 // Problem stands in the way; Remedy is the one command or edit that mends it.

@@ -28,6 +28,7 @@ type accountState struct {
 	applied   *time.Time
 	last      reconciler.Round
 	settled   string // digest of the revision that the host matches
+	reacted   string // digest of the last one that a plan was carried out for
 }
 
 // read returns a copy.
@@ -69,6 +70,9 @@ func (a *account) done(r reconciler.Round) string {
 	}
 	if len(r.Plan) > 0 || r.Err != nil {
 		a.lastApply = applyOf(r, a.facts)
+		if took := a.reaction(r); took > 0 {
+			a.lastApply.Reaction = took.String()
+		}
 	}
 	if r.Err == nil {
 		now := r.Started.Add(r.Took)
@@ -77,6 +81,17 @@ func (a *account) done(r reconciler.Round) string {
 		}
 	}
 	return a.waiting
+}
+
+// reaction is how long it took from the snapshot of a revision until the first
+// plan for it was carried out; 0 for other plans.
+func (a *account) reaction(r reconciler.Round) time.Duration {
+	f := a.facts.revision
+	if f == nil || f.Offered.IsZero() || r.Applied.IsZero() || r.Plan[0].Cause != reconciler.CauseConfig || f.Digest == a.reacted {
+		return 0
+	}
+	a.reacted = f.Digest
+	return r.Applied.Sub(f.Offered)
 }
 
 func applyOf(r reconciler.Round, f facts) *api.Apply {

@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +30,7 @@ spec: {cidrs: [10.244.0.0/24], node: node-1}
 	for i := range services {
 		files = append(files, serviceFile(i, endpoints))
 	}
+	slices.SortFunc(files, func(a, b schema.File) int { return strings.Compare(a.Path, b.Path) })
 	return files
 }
 
@@ -51,24 +54,132 @@ endpoints:
 	return schema.File{Path: fmt.Sprintf("services/s%d.yaml", i), Content: []byte(b.String())}
 }
 
-// BenchmarkRound is the way from files to a plan: parse, validate, compile
-// and diff of 1,000 services with 10 endpoints.
+// podTree makes a tree of services with endpoints from pods, ten nodes that
+// have them, and a file for each service and each pod.
+func podTree(services, pods int) []schema.File {
+	files := []schema.File{{Path: "cluster.yaml", Content: []byte(`apiVersion: poplin/v1alpha1
+kind: Cluster
+metadata: {name: bench}
+spec: {podCIDRs: [10.128.0.0/9], serviceCIDRs: [10.96.0.0/16], subnetLength: {ipv4: 16}}
+`)}}
+	for n := range 10 {
+		files = append(files, schema.File{Path: fmt.Sprintf("nodes/%d.yaml", n), Content: fmt.Appendf(nil, `apiVersion: poplin/v1alpha1
+kind: Node
+metadata: {name: node-%d}
+spec: {addresses: [192.0.2.%d]}
+---
+apiVersion: poplin/v1alpha1
+kind: Subnet
+metadata: {name: subnet-%d}
+spec: {cidrs: [10.%d.0.0/16], node: node-%d}
+`, n+1, n+1, n, 128+n, n+1)})
+	}
+	for i := range services {
+		files = append(files, schema.File{Path: fmt.Sprintf("services/s%d.yaml", i), Content: fmt.Appendf(nil, `apiVersion: v1
+kind: Service
+metadata: {name: s%d}
+spec: {clusterIP: 10.96.%d.%d, selector: {app: s%d}, ports: [{port: 80, targetPort: 8080}]}
+`, i, 1+i/200, 20+i%200, i)})
+		for k := range pods {
+			files = append(files, podFile(i, k, 1))
+		}
+	}
+	slices.SortFunc(files, func(a, b schema.File) int { return strings.Compare(a.Path, b.Path) })
+	return files
+}
+
+// podFile is a pod of a service; none is on node-1.
+func podFile(service, pod, weight int) schema.File {
+	return schema.File{Path: fmt.Sprintf("pods/s%d-%d.yaml", service, pod), Content: fmt.Appendf(nil, `apiVersion: v1
+kind: Pod
+metadata: {name: s%d-%d, labels: {app: s%d, tier: web}, annotations: {poplin/weight: "%d"}}
+spec: {nodeName: node-%d}
+`, service, pod, service, weight, 2+(service+pod)%9)}
+}
+
+// podPeers has all pods of a tree, ready.
+func podPeers(services, pods int) []overlay.Peer {
+	var peers []overlay.Peer
+	for n := range 9 {
+		peers = append(peers, overlay.Peer{Name: fmt.Sprintf("node-%d", 2+n), State: overlay.PeerAlive, Backend: "udp", Port: 8285,
+			Underlay: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(2 + n)})}, Health: true})
+	}
+	slices.SortFunc(peers, func(a, b overlay.Peer) int { return strings.Compare(a.Name, b.Name) })
+	for i := range services {
+		for k := range pods {
+			n := (i + k) % 9
+			at := slices.IndexFunc(peers, func(p overlay.Peer) bool { return p.Name == fmt.Sprintf("node-%d", 2+n) })
+			peers[at].Pods = append(peers[at].Pods, overlay.PodEntry{
+				Namespace: "default", Name: fmt.Sprintf("s%d-%d", i, k), Ready: true,
+				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(129 + n), byte(i >> 5), byte(i<<3 | k%8)})},
+			})
+		}
+	}
+	for i := range peers {
+		slices.SortFunc(peers[i].Pods, func(a, b overlay.PodEntry) int { return strings.Compare(a.Name, b.Name) })
+	}
+	return peers
+}
+
+// BenchmarkRound is the way from files and gossip to the plan that a target
+// gets, and back: parse, validate, compile, diff and observe again.
 func BenchmarkRound(b *testing.B) {
-	files := serviceTree(1000, 10)
-	b.Run("full", func(b *testing.B) {
-		for b.Loop() {
+	for _, n := range []int{1000, 10000} {
+		files := serviceTree(n, 10)
+		b.Run(fmt.Sprintf("full/%d", n), func(b *testing.B) {
+			for b.Loop() {
+				newPipeline(b).round(b, files)
+			}
+		})
+		b.Run(fmt.Sprintf("endpoint in a slice/%d", n), func(b *testing.B) {
 			p := newPipeline(b)
-			p.round(b, files, reconciler.State{})
+			p.round(b, files)
+			at := slices.IndexFunc(files, func(f schema.File) bool { return f.Path == "services/s500.yaml" })
+			have := 10
+			for b.Loop() {
+				have = 19 - have // 9, 10, 9, …
+				files[at] = serviceFile(500, have)
+				p.round(b, files)
+			}
+		})
+	}
+}
+
+// BenchmarkRoundPods does so with pods as endpoints, on nine other nodes.
+func BenchmarkRoundPods(b *testing.B) {
+	const services, pods = 10000, 10
+	files, peers := podTree(services, pods), podPeers(services, pods)
+	p := newPipeline(b)
+	p.peers = peers
+	p.round(b, files)
+	b.ResetTimer()
+	b.Run("weight of a pod", func(b *testing.B) {
+		at := slices.IndexFunc(files, func(f schema.File) bool { return f.Path == "pods/s500-3.yaml" })
+		weight := 1
+		for b.Loop() {
+			weight = 3 - weight
+			files[at] = podFile(500, 3, weight)
+			p.round(b, files)
 		}
 	})
-	b.Run("one endpoint changed", func(b *testing.B) {
-		p := newPipeline(b)
-		state := p.round(b, files, reconciler.State{})
-		n := 10
+	b.Run("readiness of a pod", func(b *testing.B) {
 		for b.Loop() {
-			n = 19 - n // 9, 10, 9, …
-			files[501] = serviceFile(500, n)
-			state = p.round(b, files, state)
+			// Gossip hands over a node's pods as a whole.
+			peers[3].Pods = slices.Clone(peers[3].Pods)
+			pod := &peers[3].Pods[1000]
+			pod.Ready = !pod.Ready
+			p.round(b, files)
+		}
+	})
+	b.Run("node with 11,111 pods", func(b *testing.B) {
+		for b.Loop() {
+			state := &peers[5].State
+			if *state == overlay.PeerAlive {
+				*state = overlay.PeerFailed
+			} else {
+				*state = overlay.PeerAlive
+			}
+			p.round(b, files)
 		}
 	})
 }
@@ -77,28 +188,64 @@ func BenchmarkRound(b *testing.B) {
 type pipeline struct {
 	parser   *schema.Parser
 	compiler *compile.Compiler
+	engine   *reconciler.Engine
+	heard    heardPods
+	peers    []overlay.Peer
+	last     *schema.Config
 }
 
-func newPipeline(b *testing.B) pipeline {
+func newPipeline(b *testing.B) *pipeline {
 	parser, err := schema.NewParser()
 	if err != nil {
 		b.Fatal(err)
 	}
-	return pipeline{parser, compile.New()}
+	return &pipeline{parser: parser, compiler: compile.New(), engine: reconciler.NewEngine(&obedient{}), heard: heardPods{}}
 }
 
-func (p pipeline) round(b *testing.B, files []schema.File, observed reconciler.State) reconciler.State {
+func (p *pipeline) round(b *testing.B, files []schema.File) {
 	config, diagnostics := p.parser.Parse(files)
 	if config == nil {
 		b.Fatal(diagnostics)
 	}
-	g := reach(facts{
-		node: "node-1", revision: &revision{Config: config}, members: overlay.Snapshot{Joined: true}, gossip: true,
-		underlay: compile.Underlay{Link: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, MTU: 1500},
-		observed: observed,
-	}, p.compiler)
-	if plan := reconciler.Diff(observed, g.State); len(plan) == 0 {
-		b.Fatal("no difference")
+	if p.last != nil {
+		if reason := guard(p.last, config); reason != "" {
+			b.Fatal(reason)
+		}
 	}
-	return g.State
+	p.last = config
+	f := facts{
+		node: "node-1", revision: &revision{Config: config}, members: overlay.Snapshot{Joined: true, Peers: p.peers}, gossip: true,
+		underlay: compile.Underlay{Link: "eth0", Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.1")}, MTU: 1500},
+		heard:    p.heard,
+	}
+	round := p.engine.Converge(b.Context(), func(o reconciler.Observation) (reconciler.Desired, error) {
+		f.observed = o.State
+		g := reach(f, p.compiler)
+		return reconciler.Desired{State: g.State, Cause: reconciler.CauseConfig, Complete: g.complete}, nil
+	})
+	if round.Err != nil || len(round.Plan) == 0 {
+		b.Fatal("no difference: ", round.Err)
+	}
+}
+
+// obedient is a target that always does what is asked for.
+type obedient struct{ state reconciler.State }
+
+func (o *obedient) Kinds() []reconciler.Kind {
+	var kinds []reconciler.Kind
+	for k := range reconciler.KindElement + 1 {
+		kinds = append(kinds, k)
+	}
+	return kinds
+}
+
+func (o *obedient) Changes() <-chan struct{} { return nil }
+
+func (o *obedient) Observe(context.Context) (reconciler.Observation, error) {
+	return reconciler.Observation{State: o.state}, nil
+}
+
+func (o *obedient) Apply(_ context.Context, _ reconciler.Plan, desired reconciler.State) error {
+	o.state = desired
+	return nil
 }

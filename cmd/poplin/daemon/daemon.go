@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -57,6 +58,9 @@ type Daemon struct {
 	compiler *compile.Compiler // of the loop's goroutine
 	inputs   inputs            // of the last round
 	standing map[string]bool   // namespaces of pods that stood after it
+	links    *reconciler.Share // of what is observed
+	heard    heardPods
+	unkept   chan struct{} // the last good copy is to be written
 }
 
 // targets are the places where objects live.
@@ -87,7 +91,8 @@ func New(o Options) (*Daemon, error) {
 		backends: backends,
 		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
 		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
-		accepted: make(chan struct{}), compiler: compile.New(),
+		accepted: make(chan struct{}), compiler: compile.New(), unkept: make(chan struct{}, 1),
+		links: reconciler.NewShare(reconciler.KindLink), heard: heardPods{},
 	}
 	d.membership = &membership{o: o, kick: d.kick}
 	prober := health.New(health.Options{
@@ -109,6 +114,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.documents.restore()
 	d.follow()
+	if os.Getenv("GOMAXPROCS") == "" { // the operator's word is the last
+		runtime.GOMAXPROCS(runtime.NumCPU() + udp.Tuning{Rungs: udp.AllRungs}.Threads() + 1)
+	}
 
 	var tasks sync.WaitGroup
 	failures := make(chan error, 4)
@@ -129,6 +137,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	<-ctx.Done()
 	tasks.Wait()
 	d.membership.Close()
+	d.documents.keep()
 	select {
 	case err := <-failures:
 		return err
@@ -150,12 +159,16 @@ func groupID(name string) int {
 	return id
 }
 
-// watch hands what the source finds to the documents.
+// watch hands what the source finds to the documents, and keeps a copy of
+// what they follow.
 func (d *Daemon) watch(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-d.unkept:
+			d.documents.keep()
+			continue
 		case <-d.watcher.Changes():
 		}
 		s := d.watcher.Latest()

@@ -18,6 +18,8 @@ type revision struct {
 	ID       string // for people: main@4f2c9e1
 	Digest   string
 	Accepted time.Time
+	// Offered is when the source handed its snapshot over; zero where none did.
+	Offered time.Time
 }
 
 // documents decides which revision the node follows: the last one that was
@@ -35,6 +37,8 @@ type documents struct {
 	source   source.Snapshot
 	problem  string // of the last good copy
 	unsaved  *source.Tree
+
+	keeping sync.Mutex // while the copy is written; before mu
 }
 
 // heldRevision waits for an acknowledgement.
@@ -77,6 +81,7 @@ func (d *documents) restore() {
 // offer takes what the source found, and reports whether anything that a
 // round depends on changed. One goroutine calls it.
 func (d *documents) offer(s source.Snapshot) bool {
+	started := time.Now()
 	tree := s.Tree
 	known, changed := d.recognise(s)
 	if known {
@@ -97,7 +102,7 @@ func (d *documents) offer(s source.Snapshot) bool {
 	if diagnostics.Errors() > 0 {
 		return d.reject(tree, diagnostics)
 	}
-	next := &revision{Config: config, ID: tree.Label(), Digest: tree.Digest, Accepted: time.Now()}
+	next := &revision{Config: config, ID: tree.Label(), Digest: tree.Digest, Accepted: time.Now(), Offered: started}
 	if d.current != nil {
 		if reason := guard(d.current.Config, config); reason != "" {
 			d.held, d.rejected = &heldRevision{next, tree, reason}, nil
@@ -137,7 +142,7 @@ func (d *documents) relabel(tree source.Tree) bool {
 		next.ID = tree.Label()
 		d.current = &next
 	}
-	d.save(tree)
+	d.problem, d.unsaved = "", &tree
 	return changed
 }
 
@@ -150,31 +155,54 @@ func (d *documents) reject(tree source.Tree, diagnostics schema.Diagnostics) boo
 
 func (d *documents) accept(next *revision, tree source.Tree) {
 	d.current, d.rejected, d.held = next, nil, nil
-	d.save(tree)
+	d.problem, d.unsaved = "", &tree
 	d.log.Info("revision accepted", "revision", next.ID, "digest", next.Digest, "files", next.Config.Files, "documents", next.Config.Documents)
 }
 
-// save keeps the last good copy. A disk that is full does not keep the node
-// from following the documents; status says so.
-func (d *documents) save(tree source.Tree) {
-	d.problem, d.unsaved = "", nil
-	if err := d.store.Save(tree); err != nil {
-		d.problem, d.unsaved = fmt.Sprintf("the last good copy of the documents cannot be kept: %v", err), &tree
-		d.log.Error("last good copy", "error", err)
+// keep writes the last good copy, if what is followed is not in it yet. That
+// takes as long as the tree is large, so the host matches it first. A disk
+// that is full does not keep the node from following the documents; status
+// says so.
+func (d *documents) keep() {
+	d.keeping.Lock()
+	defer d.keeping.Unlock()
+	d.mu.Lock()
+	tree := d.unsaved
+	d.mu.Unlock()
+	if tree == nil {
+		return
 	}
-}
-
-// saveAgain tries to keep what could not be kept before.
-func (d *documents) saveAgain() {
+	err := d.store.Save(*tree)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.unsaved != nil {
-		d.save(*d.unsaved)
+	if d.unsaved != tree {
+		return // by now another one is to be kept
 	}
+	if err != nil {
+		d.problem = fmt.Sprintf("the last good copy of the documents cannot be kept: %v", err)
+		d.log.Error("last good copy", "error", err)
+		return
+	}
+	d.unsaved, d.problem = nil, ""
+}
+
+// toKeep reports whether there is something for keep to do.
+func (d *documents) toKeep() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.unsaved != nil
 }
 
 // ack lets the held-back revision through, named by its identifier or digest.
 func (d *documents) ack(id string) error {
+	if err := d.letThrough(id); err != nil {
+		return err
+	}
+	d.keep() // so that nobody is asked again
+	return nil
+}
+
+func (d *documents) letThrough(id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {

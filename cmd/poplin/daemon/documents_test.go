@@ -66,7 +66,9 @@ func (s *shelf) offer(revision string) bool {
 		s.t.Fatal(err)
 	}
 	tree.Revision = revision
-	return s.documents.offer(source.Snapshot{Tree: tree, State: source.StateOK})
+	changed := s.documents.offer(source.Snapshot{Tree: tree, State: source.StateOK})
+	s.documents.keep()
+	return changed
 }
 
 // want checks what is followed, rejected and held back, each by its name.

@@ -30,7 +30,7 @@ func (p packetCase) sender() (api.PacketEnd, nft.Packet, error) {
 	}
 	name, err := schema.ParseName(from)
 	if err != nil {
-		return api.PacketEnd{}, nft.Packet{}, fmt.Errorf("from %q: neither a pod (NAMESPACE/NAME), nor a node, nor an address", from)
+		return unknownSender("from %q: neither a pod (NAMESPACE/NAME), nor a node, nor an address", from)
 	}
 	for _, pod := range p.pods() {
 		if pod.Namespace != name.Namespace || pod.Name != name.Name {
@@ -47,7 +47,11 @@ func (p packetCase) sender() (api.PacketEnd, nft.Packet, error) {
 		a, err := p.ofFamily(pod.Addresses, "pod "+name.String())
 		return api.PacketEnd{Address: a, Pod: name.String(), Node: pod.node}, nft.Packet{Source: a}, err
 	}
-	return api.PacketEnd{}, nft.Packet{}, fmt.Errorf("from %q: no node knows of such a pod, and there is no such node", from)
+	return unknownSender("from %q: no node knows of such a pod, and there is no such node", from)
+}
+
+func unknownSender(format, from string) (api.PacketEnd, nft.Packet, error) {
+	return api.PacketEnd{}, nft.Packet{}, &api.UnknownError{Message: fmt.Sprintf(format, from)}
 }
 
 // host sends with the address that its routing chooses.

@@ -17,10 +17,10 @@ import (
 // ExplainPacket implements api.Backend: it follows a packet through the rules
 // and routes that the kernel has now. A round waits only while the tables are
 // looked at, which takes long only after somebody else has changed them.
-func (d *Daemon) ExplainPacket(ctx context.Context, q api.PacketQuery) (api.PacketTrace, error) {
+func (d *Daemon) ExplainPacket(ctx context.Context, q api.PacketQuery) (api.PacketExplanation, error) {
 	loop := d.loop.Load()
 	if loop == nil {
-		return api.PacketTrace{}, errors.New("there is no accepted revision yet")
+		return api.PacketExplanation{}, errors.New("there is no accepted revision yet")
 	}
 	var seen reconciler.Observation
 	var err error
@@ -30,10 +30,10 @@ func (d *Daemon) ExplainPacket(ctx context.Context, q api.PacketQuery) (api.Pack
 		p.accountState = d.account.read()
 	})
 	if err != nil {
-		return api.PacketTrace{}, err
+		return api.PacketExplanation{}, err
 	}
 	if p.facts.revision == nil {
-		return api.PacketTrace{}, errors.New("the first round is not done yet")
+		return api.PacketExplanation{}, errors.New("the first round is not done yet")
 	}
 	p.tables = seen.State
 	p.clients = func(a netip.Addr) (nft.Clients, error) { return d.targets.nft.ClientsOf(ctx, a) }
@@ -58,11 +58,11 @@ type packetCase struct {
 }
 
 // explain is pure if hop and clients are.
-func (p packetCase) explain() (api.PacketTrace, error) {
+func (p packetCase) explain() (api.PacketExplanation, error) {
 	to := p.query.To
 	from, packet, err := p.sender()
 	if err != nil {
-		return api.PacketTrace{}, err
+		return api.PacketExplanation{}, err
 	}
 	family := reconciler.FamilyOf(to.Address.Addr())
 	packet.Destination = to.Address
@@ -73,7 +73,7 @@ func (p packetCase) explain() (api.PacketTrace, error) {
 	rules := nft.NewRuleset(p.tables, family)
 	clients, err := p.clients(packet.Source)
 	if err != nil {
-		return api.PacketTrace{}, err
+		return api.PacketExplanation{}, err
 	}
 	rules.Add(clients)
 	hops := map[netip.Addr]nft.Hop{}
@@ -85,10 +85,10 @@ func (p packetCase) explain() (api.PacketTrace, error) {
 		return hops[a]
 	})
 	if err != nil {
-		return api.PacketTrace{}, err
+		return api.PacketExplanation{}, err
 	}
-	out := api.PacketTrace{
-		APIVersion: api.APIVersion, Kind: "PacketTrace", Node: p.facts.node, From: from, To: to.String(),
+	out := api.PacketExplanation{
+		APIVersion: api.APIVersion, Kind: "PacketExplanation", Node: p.facts.node, From: from, To: to.String(),
 		Notes: append(p.notes(from, packet), affinityNotes(trace)...),
 	}
 	if rules.Missing != "" {

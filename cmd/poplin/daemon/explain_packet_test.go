@@ -12,6 +12,7 @@ import (
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/linux"
 	"github.com/poplin-net/poplin/reconciler/nft"
+	"github.com/poplin-net/poplin/reconciler/services"
 )
 
 // packetText has pods on node-1 and node-2, and services of all sorts.
@@ -100,7 +101,7 @@ func packetRoutes(to netip.Addr) linux.NextHop {
 }
 
 // lines writes a trace shortly.
-func packetLines(trace api.PacketTrace) string {
+func packetLines(trace api.PacketExplanation) string {
 	out := []string{fmt.Sprintf("%s %s %s", trace.From.Pod, trace.From.Node, trace.From.Address)}
 	for _, w := range trace.Ways {
 		line := fmt.Sprintf("%.0f%% %s", 100*w.Share, w.Outcome)
@@ -150,7 +151,7 @@ func TestExplainPacket(t *testing.T) {
 	}
 }
 
-func (p packetCase) ask(t *testing.T, from, to string) api.PacketTrace {
+func (p packetCase) ask(t *testing.T, from, to string) api.PacketExplanation {
 	t.Helper()
 	target, err := api.ParsePacketTarget(to)
 	if err != nil {
@@ -172,6 +173,24 @@ func TestExplainPacketTowardsAFailedNode(t *testing.T) {
 	}
 	if got := p.ask(t, "a", "10.96.0.20:80"); len(got.Ways) != 1 || got.Ways[0].Endpoint.Pod != "default/a" {
 		t.Error(packetLines(got))
+	}
+}
+
+// TestExplainPacketToTheDaemon: it answers on some ports itself.
+func TestExplainPacketToTheDaemon(t *testing.T) {
+	p := packetCaseOf(t, overlay.PeerAlive)
+	web := p.goal.Services[len(p.goal.Services)-1].Document
+	p.goal.Outside = services.Outside{
+		HealthChecks: []services.HealthCheck{{Service: web, Port: 31000}},
+		LocalPorts:   []services.LocalPort{{Service: web, At: netip.MustParseAddrPort("127.0.0.1:30080"), Target: netip.MustParseAddrPort("10.96.0.20:80")}},
+	}
+	for to, want := range map[string]string{
+		"127.0.0.1:30080": "the daemon answers, and connects on to 10.96.0.20:80 of service default/web (localhostNodePorts)",
+		"192.0.2.1:31000": "the daemon answers: it is the health check of service default/web",
+	} {
+		if got := p.ask(t, "", to); got.Ways[0].Reason != want {
+			t.Errorf("%s: %s", to, packetLines(got))
+		}
 	}
 }
 

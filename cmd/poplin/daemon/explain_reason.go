@@ -8,6 +8,7 @@ import (
 
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/nft"
+	"github.com/poplin-net/poplin/reconciler/services"
 	"github.com/poplin-net/poplin/reconciler/view"
 )
 
@@ -99,9 +100,21 @@ func (p packetCase) whyDelivered(w nft.Way) string {
 		return ""
 	}
 	to := w.Destination
+	if p.query.To.Protocol == "tcp" {
+		for _, l := range p.goal.Outside.LocalPorts {
+			if l.At == to {
+				return fmt.Sprintf("the daemon answers, and connects on to %s of service %s (localhostNodePorts)", l.Target, l.Service.Meta.Name)
+			}
+		}
+		for _, h := range p.goal.Outside.HealthChecks {
+			if h.Port == to.Port() {
+				return fmt.Sprintf("the daemon answers: it is the health check of service %s", h.Service.Meta.Name)
+			}
+		}
+	}
 	for _, s := range p.goal.Services {
 		for _, f := range s.Frontends {
-			if !f.Address.IsValid() && f.Port == to.Port() && strings.EqualFold(f.Protocol.String(), p.query.To.Protocol) {
+			if f.Kind == services.NodePort && f.Port == to.Port() && strings.EqualFold(f.Protocol.String(), p.query.To.Protocol) {
 				return fmt.Sprintf("node port %d of service %s does not answer on %s (nodePortAddresses of the Cluster): the host itself gets it", f.Port, s.Document.Meta.Name, to.Addr())
 			}
 		}

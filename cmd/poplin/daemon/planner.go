@@ -31,6 +31,8 @@ type facts struct {
 	// be kept.
 	frozen   bool
 	observed reconciler.State
+	links    reconciler.State // those of observed; empty: nobody looked for them
+	heard    heardPods        // from one round to the next, or nil
 	// standing are the namespaces of pods that stood at the end of the last
 	// round: a pod that is being repaired in this one stays ready.
 	standing map[string]bool
@@ -69,7 +71,7 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	g := goal{addresses: assigned, problems: problems, standing: standing(f)}
 	g.view = view.View{
 		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(f, g), Former: former(f)},
-		Peers: peersOf(c, f.node, f.members),
+		Peers: f.heard.peers(c, f.node, f.members),
 	}
 	if !f.gossip {
 		staticPods(c, g.view.Peers)
@@ -140,7 +142,11 @@ func standing(f facts) map[string]bool {
 	if out == nil {
 		out = map[string]bool{}
 	}
-	for g := range f.observed.Groups() {
+	links := f.links
+	if links.Len() == 0 {
+		links = f.observed
+	}
+	for g := range links.Groups() {
 		if g.Objects[0].Kind() >= reconciler.KindTable {
 			continue // elements are many, and no links are among them
 		}
@@ -158,10 +164,7 @@ func standing(f facts) map[string]bool {
 // at them says so.
 func ownPods(f facts, g goal) []view.Pod {
 	var out []view.Pod
-	for _, p := range f.revision.Config.Pods {
-		if p.NodeName != f.node {
-			continue
-		}
+	for _, p := range f.revision.Config.PodsOn(f.node) {
 		pod := view.Pod{Namespace: p.Namespace, Name: p.Meta.Name.Name, Ready: f.health == nil || f.health[p.Meta.Name].Ready}
 		if !p.HostNetwork {
 			pod.Addresses = g.addresses[p.Meta.Name]

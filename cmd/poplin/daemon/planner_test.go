@@ -7,6 +7,7 @@ import (
 	"github.com/poplin-net/poplin/overlay"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
 
@@ -117,15 +118,16 @@ spec: {nodeName: node-1}
 }
 
 func TestCause(t *testing.T) {
-	last := inputs{digest: "a", underlay: "u", members: "m"}
+	last := inputs{digest: "a"}
+	moved, alone := compile.Underlay{Link: "v"}, []view.Peer{{Name: "n"}}
 	for _, c := range []struct {
 		before, now inputs
 		want        reconciler.Cause
 	}{
 		{inputs{}, last, reconciler.CauseStart},
-		{last, inputs{"b", "v", "n"}, reconciler.CauseConfig},
-		{last, inputs{"a", "v", "n"}, reconciler.CauseHost},
-		{last, inputs{"a", "u", "n"}, reconciler.CauseMembership},
+		{last, inputs{digest: "b", underlay: moved, peers: alone}, reconciler.CauseConfig},
+		{last, inputs{digest: "a", underlay: moved, peers: alone}, reconciler.CauseHost},
+		{last, inputs{digest: "a", peers: alone}, reconciler.CauseMembership},
 		{last, last, reconciler.CauseHealth},
 	} {
 		if got := c.before.cause(c.now); got != c.want {

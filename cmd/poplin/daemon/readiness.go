@@ -122,10 +122,10 @@ func healthOf(ready map[schema.Name]uint64) map[schema.Name]health.Result {
 func (r *readiness) results(c *schema.Config, node string, namespaces map[string]uint64) map[schema.Name]health.Result {
 	if r.inherit || len(r.held) > 0 {
 		held := map[schema.Name]uint64{}
-		for _, p := range c.Pods {
+		for _, p := range c.PodsOn(node) {
 			inode, there := instance(p, namespaces)
 			before, known := r.held[p.Meta.Name]
-			if p.NodeName == node && there && (r.inherit || known && before == inode) {
+			if there && (r.inherit || known && before == inode) {
 				held[p.Meta.Name] = inode
 			}
 		}
@@ -171,9 +171,9 @@ func netnsOf(p *schema.Pod) string {
 // there.
 func (r *readiness) follow(f facts, g goal, namespaces map[string]uint64) {
 	var pods []health.Pod
-	for _, p := range f.revision.Config.Pods {
+	for _, p := range f.revision.Config.PodsOn(f.node) {
 		inode, there := instance(p, namespaces)
-		if p.NodeName != f.node || !there {
+		if !there {
 			continue
 		}
 		addresses := g.addresses[p.Meta.Name]

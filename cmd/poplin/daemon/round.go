@@ -12,17 +12,8 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/linux"
-	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
-
-// inputs identify what a desired state was computed from, to tell what made
-// the next one different.
-type inputs struct {
-	digest   string
-	underlay string
-	members  string
-}
 
 // diskRetry is how long a full disk is left alone.
 const diskRetry = 5 * time.Second
@@ -31,7 +22,10 @@ const diskRetry = 5 * time.Second
 func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (reconciler.Desired, error) {
 	revision := d.documents.now()
 	c := revision.Config
-	f := facts{node: d.o.Node, runDir: d.o.RunDir, revision: revision, addresses: d.addresses.pods, observed: observed.State, gossip: !d.o.Once, standing: d.standing}
+	f := facts{
+		node: d.o.Node, runDir: d.o.RunDir, revision: revision, addresses: d.addresses.pods, observed: observed.State,
+		gossip: !d.o.Once, standing: d.standing, links: d.links.Of(observed.State), heard: d.heard,
+	}
 	host, err := d.targets.linux.Facts(ctx)
 	if err != nil {
 		return reconciler.Desired{}, err
@@ -69,38 +63,11 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		d.readiness.remember(g, namespaces)
 		d.readiness.follow(f, g, namespaces)
 	}
-	now := inputs{revision.Digest, fmt.Sprint(f.underlay), fmt.Sprint(f.members.Joined, f.members.Claims, f.members.Owners, presence(g.view.Peers))}
+	now := inputs{revision.Digest, f.underlay, f.members.Joined, f.members.Claims, f.members.Owners, g.view.Peers}
 	cause := d.inputs.cause(now)
 	d.inputs = now
 	d.account.computed(f, g)
 	return reconciler.Desired{State: g.State, Cause: cause, Complete: g.complete}, nil
-}
-
-// presence is what a view says of peers but for the readiness of their pods.
-func presence(peers []view.Peer) []view.Peer {
-	out := slices.Clone(peers)
-	for i := range out {
-		out[i].Pods = slices.Clone(out[i].Pods)
-		for j := range out[i].Pods {
-			out[i].Pods[j].Ready = false
-		}
-	}
-	return out
-}
-
-// cause tells what differs between the inputs of two rounds.
-func (i inputs) cause(now inputs) reconciler.Cause {
-	switch {
-	case i.digest == "":
-		return reconciler.CauseStart
-	case i.digest != now.digest:
-		return reconciler.CauseConfig
-	case i.underlay != now.underlay:
-		return reconciler.CauseHost
-	case i.members != now.members:
-		return reconciler.CauseMembership
-	}
-	return reconciler.CauseHealth
 }
 
 // underlayOf finds this node's end of the underlay: the one that a flag
@@ -165,7 +132,12 @@ func advertised(c *schema.Config, self string, addresses []netip.Addr) []netip.A
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
 	d.backendReady(r)
-	d.documents.saveAgain()
+	if d.documents.toKeep() {
+		select {
+		case d.unkept <- struct{}{}:
+		default:
+		}
+	}
 	d.logRound(r)
 	if a := d.account.read(); a.facts.revision != nil {
 		d.outside.follow(r, a.facts, a.goal)
@@ -206,8 +178,12 @@ func (d *Daemon) logRound(r reconciler.Round) {
 		return
 	}
 	s := r.Plan.Summary(r.Desired.State)
-	d.log.Info("plan applied", "revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete,
-		"cause", r.Plan[0].Cause, "took", r.Took.Round(10*time.Microsecond))
+	attributes := []any{"revision", d.documents.now().ID, "add", s.Add, "change", s.Change, "delete", s.Delete,
+		"cause", r.Plan[0].Cause, "took", r.Took.Round(10 * time.Microsecond)}
+	if apply := d.account.read().lastApply; apply != nil && apply.Reaction != "" {
+		attributes = append(attributes, "reaction", apply.Reaction)
+	}
+	d.log.Info("plan applied", attributes...)
 	drifted := 0
 	first := ""
 	for _, op := range r.Plan {

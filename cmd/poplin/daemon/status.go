@@ -46,8 +46,7 @@ func (d *Daemon) Status() api.Status {
 	fillServices(&s, a.goal.Services)
 	fillAnnounced(&s, a.goal.Outside.Balancers)
 	d.fillTunnel(&s)
-	s.Problems = append(problemsOf(docs, a), d.orphans()...)
-	s.Problems = append(s.Problems, closedSockets(d.outside.listeners.Problems())...)
+	s.Problems = slices.Concat(problemsOf(docs, a), d.orphans(), d.fullTables(), closedSockets(d.outside.listeners.Problems()))
 	if docs.current != nil {
 		s.Problems = append(s.Problems, unrunProbes(d.o, docs.current.Config)...)
 	}

@@ -15,6 +15,33 @@ import (
 // liveness, pods. Where a node has not said its backend yet, it is taken to
 // use the Cluster's own, so that pinned subnets need no gossip.
 func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Peer {
+	return heardPods(nil).peers(c, self, members)
+}
+
+// heardPods remembers the pods that nodes told of, so that those of a node
+// which says the same as before are the same slice. It may be nil.
+type heardPods map[string]heardFrom
+
+type heardFrom struct {
+	entries []overlay.PodEntry
+	pods    []view.Pod
+}
+
+// of turns what a node says into pods.
+func (h heardPods) of(node string, entries []overlay.PodEntry) []view.Pod {
+	known := h[node]
+	if len(entries) > 0 && len(known.entries) == len(entries) && &known.entries[0] == &entries[0] {
+		return known.pods
+	}
+	pods := podsOf(entries)
+	if h != nil {
+		h[node] = heardFrom{entries, pods}
+	}
+	return pods
+}
+
+// peers is peersOf with a memory.
+func (h heardPods) peers(c *schema.Config, self string, members overlay.Snapshot) []view.Peer {
 	peers := map[string]*view.Peer{}
 	peer := func(name string) *view.Peer {
 		if peers[name] == nil {
@@ -52,7 +79,7 @@ func peersOf(c *schema.Config, self string, members overlay.Snapshot) []view.Pee
 		if m.State == overlay.PeerAlive || !members.Joined {
 			p.State = view.Alive
 		}
-		p.Pods, p.Health = podsOf(m.Pods), m.Health
+		p.Pods, p.Health = h.of(m.Name, m.Pods), m.Health
 	}
 	for _, s := range c.Subnets {
 		if s.Node != "" {

@@ -83,8 +83,8 @@ func (l *limiter) takeAt(client netip.Addr, now float64) bool {
 	return ok
 }
 
-// forget drops the clients that have all their queries left, and, if there
-// are none, any.
+// forget drops the clients that have all their queries left, and of the
+// others enough that it is not called again soon.
 func (l *limiter) forget(clients map[netip.Addr]allowance, now float64) {
 	for c, a := range clients {
 		if a.left+(now-a.at)*l.rate >= l.rate {
@@ -92,7 +92,7 @@ func (l *limiter) forget(clients map[netip.Addr]allowance, now float64) {
 		}
 	}
 	for c := range clients {
-		if len(clients) < limiterClients {
+		if len(clients) < limiterClients*3/4 {
 			break
 		}
 		delete(clients, c)

@@ -45,7 +45,7 @@ func (w *worker) alias(ctx context.Context, table *discovery.Table, r discovery.
 // beyond adds what others say of the name that an alias stands for.
 func (w *worker) beyond(ctx context.Context, m *dns.Msg, q question) error {
 	e, stale := w.forward.resolve(ctx, q)
-	if e == nil {
+	if e == nil || e.failed {
 		m.Answer, m.Rcode = nil, dns.RcodeServerFailure
 		return nil
 	}

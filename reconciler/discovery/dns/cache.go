@@ -15,7 +15,8 @@ const (
 	failureTTL      = 2 * time.Second // nobody had an answer: don't ask again at once (RFC 9520)
 	staleFor        = time.Hour       // after it is out of date, while nobody has a newer one (RFC 8767)
 	staleTTL        = 30              // seconds, what clients are told of such an answer
-	entryOverhead   = 256             // bytes, of maps, lists and headers, about
+	staleHeld       = 10 * time.Second
+	entryOverhead   = 256 // bytes, of maps, lists and headers, about
 	cacheShards     = 16
 	defaultCacheMax = 8 << 20
 )
@@ -31,6 +32,9 @@ type entry struct {
 	// stored and expires are on the server's clock.
 	stored, expires time.Duration
 	failed          bool // nobody had an answer; never stale
+	// held is until when an answer that is out of date is good enough to be
+	// given at once: nobody had a newer one just before.
+	held time.Duration
 }
 
 func (e *entry) fresh(now time.Duration) bool { return now < e.expires }

@@ -29,3 +29,15 @@ func TryListen(s *Server, a netip.AddrPort) error {
 	}
 	return err
 }
+
+// LookAtUpstreams reads where the upstreams come from, as a question does.
+func LookAtUpstreams(s *Server) { s.forward.upstreams.current(s.clock()) }
+
+// Trust forgets that upstreams loop.
+func Trust(s *Server) {
+	for _, u := range s.forward.upstreams.list {
+		u.mu.Lock()
+		u.loops, u.checked = false, false
+		u.mu.Unlock()
+	}
+}

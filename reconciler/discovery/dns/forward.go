@@ -61,9 +61,13 @@ type flight struct {
 // date if nobody had an answer in time; stale says so. It is nil if there is
 // none.
 func (f *forwarder) resolve(ctx context.Context, q question) (e *entry, stale bool) {
-	old := f.cache.get([]byte(q.key()), f.clock())
-	if old != nil && old.fresh(f.clock()) {
+	now := f.clock()
+	old := f.cache.get([]byte(q.key()), now)
+	switch {
+	case old != nil && old.fresh(now):
 		return old, false
+	case old != nil && now < old.held:
+		return old, true
 	}
 	flying := f.board(q)
 	patience := totalTime
@@ -95,9 +99,7 @@ func (f *forwarder) board(q question) *flight {
 	f.flights[key] = flying
 	f.run(func(ctx context.Context) {
 		flying.answer = f.ask(ctx, q)
-		if e := flying.answer; e.expires > e.stored && !(e.failed && f.hasUsable(key)) {
-			f.cache.put(e)
-		}
+		f.keep(flying.answer)
 		f.mu.Lock()
 		delete(f.flights, key)
 		f.mu.Unlock()
@@ -106,11 +108,16 @@ func (f *forwarder) board(q question) *flight {
 	return flying
 }
 
-// hasUsable reports whether there is an answer that a failure must not
-// replace.
-func (f *forwarder) hasUsable(key string) bool {
-	e := f.cache.get([]byte(key), f.clock())
-	return e != nil && !e.failed
+// keep puts an answer into the cache. That nobody had one does not replace
+// what is there, but holds it.
+func (f *forwarder) keep(e *entry) {
+	if old := f.cache.get([]byte(e.key), e.stored); e.failed && old != nil && !old.failed {
+		again := *old
+		again.held = e.stored + staleHeld
+		f.cache.put(&again)
+	} else if e.expires > e.stored {
+		f.cache.put(e)
+	}
 }
 
 // ask asks upstreams one after the other; a lone one twice, in case that a

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -92,11 +93,15 @@ func New(o Options) *Server {
 }
 
 // Configure replaces the settings. Those of addresses take effect soon
-// after, all others at once; connections and the cache stay.
+// after, all others at once; connections and the cache stay. The slices must
+// not be changed afterwards. The same settings again do nothing.
 func (s *Server) Configure(settings Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.settings
+	if s.access.Load() != nil && reflect.DeepEqual(before, settings) {
+		return
+	}
 	s.settings = settings
 	if now := s.access.Load(); now == nil || !slices.Equal(before.Allowed, settings.Allowed) || before.Rate != settings.Rate {
 		s.access.Store(newAccess(settings))
@@ -143,9 +148,13 @@ func (s *Server) Run(ctx context.Context) error {
 		s.mu.Lock()
 		want := s.settings.Addresses
 		s.mu.Unlock()
-		if ctx.Err() == nil && !s.listen(want) {
+		if ctx.Err() != nil {
+			break
+		}
+		if !s.listen(want) {
 			retry.Reset(listenRetry)
 		}
+		s.forward.upstreams.choose(s.clock()) // looks at new ones, before anybody asks
 	}
 	s.listeners.closeAll()
 	s.connections.closeAll()

@@ -158,6 +158,7 @@ func TestRateOfOneClientIsLimited(t *testing.T) {
 // TestAddressesComeAndGo moves a running server, and has it wait for a port
 // that somebody else holds.
 func TestAddressesComeAndGo(t *testing.T) {
+	t.Parallel()
 	one, two := freePort(t, "127.0.0.1"), freePort(t, "127.0.0.2")
 	holder, err := net.ListenPacket("udp", two.String())
 	if err != nil {
