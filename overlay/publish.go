@@ -87,7 +87,7 @@ func (c *core) head() Head {
 			Node: c.node, ID: c.identity.ID, Birth: c.claimer.birth, Generation: c.generation, Boot: c.boot,
 			Claims: c.claimer.announced(), Replaces: c.claimer.replaces,
 		},
-		Gossip: c.network.gossip, Underlay: n.Underlay, Backend: n.Backend, Port: n.Port, MTU: n.MTU,
+		Gossip: c.network.gossip, Underlay: n.Underlay, Transport: n.Transport, MTU: n.MTU,
 		Revision: n.Revision, Digest: n.Digest, Rejected: n.Rejected, Keys: c.network.keys, Ledger: c.told, Health: n.Health,
 	}
 	if c.stopping && survives(n.Backend) {

@@ -51,8 +51,7 @@ type PinnedSubnet struct {
 // Announcement is what this node says of itself.
 type Announcement struct {
 	Underlay []netip.Addr // in order of preference
-	Backend  string
-	Port     uint16
+	Transport
 	MTU      int // bytes
 	Revision string
 	Digest   string // of the accepted revision

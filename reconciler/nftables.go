@@ -48,7 +48,7 @@ func (p Protocol) String() string {
 
 // SkeletonVersion is the version of the constant ruleset; it is part of the
 // name of the marker chain, poplin-skeleton-VERSION.
-const SkeletonVersion = 2
+const SkeletonVersion = 3
 
 // Table is the table `poplin` of one family with its constant skeleton:
 // sets, maps, base chains and their rules.
@@ -148,6 +148,22 @@ const (
 	// SetMasqueradeNodePorts: l4proto . dport of node ports → verdict that says
 	// which connections to endpoints elsewhere are masqueraded.
 	SetMasqueradeNodePorts SetName = "masquerade-node-ports"
+	// SetTraffic (with counters): daddr . l4proto . dport of each frontend;
+	// counts the packets of its connections, in both directions.
+	SetTraffic SetName = "traffic"
+	// SetNodePortTraffic (with counters): l4proto . dport, likewise.
+	SetNodePortTraffic SetName = "node-port-traffic"
+	// SetRangeTraffic (with counters, intervals): daddr . l4proto . first and
+	// last dport, likewise.
+	SetRangeTraffic SetName = "range-traffic"
+	// SetConnections (with counters): the same key as traffic; counts the first
+	// packet of each connection that is sent to an endpoint.
+	SetConnections SetName = "connections"
+	// SetNodePortConnections (with counters): l4proto . dport, likewise.
+	SetNodePortConnections SetName = "node-port-connections"
+	// SetRangeConnections (with counters, intervals): daddr . l4proto . first
+	// and last dport, likewise.
+	SetRangeConnections SetName = "range-connections"
 )
 
 // Element is one element of a set or map of the skeleton. Which fields are

@@ -12,7 +12,6 @@ const (
 	defaultDomain       = "cluster.local"
 	defaultNodePorts    = "30000-32767"
 	defaultRemovalLimit = 50 // percent
-	defaultUDPPort      = 8285
 	defaultGossipPort   = 8286
 	defaultLengthIPv4   = 24
 	defaultLengthIPv6   = 64
@@ -44,6 +43,7 @@ func (c *conversion) cluster(d *clusterDocument) *Cluster {
 	out.Masquerade.Enabled = s.Masquerade.Enabled
 	out.Masquerade.Exclude = prefixes(s.Masquerade.Exclude)
 	out.NodePortRange, _ = parsePortRange(orDefault(s.NodePortRange, defaultNodePorts))
+	out.LocalhostNodePorts = s.LocalhostNodePorts
 	out.ExternalIPCIDRs = prefixes(s.ExternalIPCIDRs)
 	out.Gossip.Port = uint16(orDefault(s.Gossip.Port, defaultGossipPort))
 	out.Gossip.Profile = orDefault(s.Gossip.Profile, "lan")
@@ -71,17 +71,28 @@ func (c *conversion) overlay(s overlaySpec, out *Cluster) {
 	o.Backend = Backend(orDefault(s.Backend, string(BackendUDP)))
 	o.DirectRouting, o.MTU = s.DirectRouting, s.MTU
 	o.UnderlayFamily = orDefault(s.UnderlayFamily, "auto")
-	if o.Backend == BackendUDP {
-		o.Port = uint16(orDefault(s.Port, defaultUDPPort))
+	o.ChecksumOffload = orDefault(s.ChecksumOffload, "auto")
+	o.Port = o.Backend.DefaultPort()
+	switch {
+	case o.Port == 0 && s.Port != 0:
+		c.refuse(at.field("port"), "the backend %s has no port", o.Backend)
+	case s.Port != 0:
+		o.Port = uint16(s.Port)
+	}
+	if s.DirectRouting && o.Port == 0 {
+		c.refuse(at.field("directRouting"), "the backend %s has no tunnel that routes could go beside", o.Backend)
+	}
+	if o.Backend == BackendVXLAN {
+		o.VNI = uint32(orDefault(s.VNI, DefaultVNI))
 	} else {
-		if s.Port != 0 {
-			c.refuse(at.field("port"), "the backend %s has no port", o.Backend)
+		if s.VNI != 0 {
+			c.refuse(at.field("vni"), "the backend %s has no network identifier", o.Backend)
 		}
-		if s.DirectRouting {
-			c.refuse(at.field("directRouting"), "the backend %s has no tunnel that routes could go beside", o.Backend)
+		if o.ChecksumOffload != "auto" {
+			c.refuse(at.field("checksumOffload"), "the backend %s has no VXLAN device", o.Backend)
 		}
 	}
-	if o.Backend == BackendUDP && o.Port == out.Gossip.Port {
+	if o.Port != 0 && o.Port == out.Gossip.Port {
 		c.refuse(at.field("port"), "port %d is that of the gossip too", o.Port)
 	}
 	if s.MTU != 0 && s.MTU < minMTUIPv6 && hasFamily(out.PodCIDRs, IPv6) {

@@ -6,9 +6,7 @@
 package schema
 
 import (
-	"cmp"
 	"net/netip"
-	"strconv"
 	"time"
 )
 
@@ -46,44 +44,42 @@ func (c *Config) PodsOn(node string) []*Pod {
 	return out
 }
 
-// Name is the namespace and the name of a document.
-type Name struct{ Namespace, Name string }
-
-// String formats the name as NAMESPACE/NAME.
-func (n Name) String() string { return n.Namespace + "/" + n.Name }
-
-// Compare orders names by namespace, then name.
-func (n Name) Compare(o Name) int {
-	return cmp.Or(cmp.Compare(n.Namespace, o.Namespace), cmp.Compare(n.Name, o.Name))
-}
-
-// Place is where a document, or a part of one, stands.
-type Place struct {
-	File   string // path below the root of the tree, with slashes
-	Line   int    // from 1
-	Column int    // from 1, in characters
-}
-
-// String formats the place as file:line.
-func (p Place) String() string { return p.File + ":" + strconv.Itoa(p.Line) }
-
-// Meta is what every document has.
-type Meta struct {
-	Name        // Namespace is "default" where none is written, "" for Cluster, Node and Subnet
-	Labels      map[string]string
-	Annotations map[string]string // those that poplin reads: poplin/*
-	Place       Place             // of the document's first key
-}
-
 // Backend is the way in which nodes reach each other's pods.
 type Backend string
 
 // The backends.
 const (
 	BackendUDP    Backend = "udp"
+	BackendVXLAN  Backend = "vxlan"
 	BackendHostGW Backend = "host-gw"
 	BackendNone   Backend = "none"
 )
+
+// Overlay says how nodes reach each other's pods.
+type Overlay struct {
+	Backend         Backend
+	Port            uint16 // 0 for backends without one
+	VNI             uint32 // 0 for backends other than vxlan
+	DirectRouting   bool
+	MTU             int    // bytes, upper limit; 0: the underlay's minus the backend's cost
+	UnderlayFamily  string // auto, ipv4, ipv6
+	ChecksumOffload string // auto, on, off
+}
+
+// DefaultPort is the UDP port of a backend where none is written: flannel's.
+// It is 0 for backends without one.
+func (b Backend) DefaultPort() uint16 {
+	switch b {
+	case BackendUDP:
+		return 8285
+	case BackendVXLAN:
+		return 8472
+	}
+	return 0
+}
+
+// DefaultVNI is the VXLAN network identifier where none is written: flannel's.
+const DefaultVNI = 1
 
 // Cluster is the one document that every tree has.
 type Cluster struct {
@@ -94,14 +90,8 @@ type Cluster struct {
 	// SubnetRetention is how long a silent owner keeps its claim where there
 	// is no roster.
 	SubnetRetention time.Duration
-	Overlay         struct {
-		Backend        Backend
-		Port           uint16 // 0 for backends without one
-		DirectRouting  bool
-		MTU            int    // bytes, upper limit; 0: the underlay's minus the backend's cost
-		UnderlayFamily string // auto, ipv4, ipv6
-	}
-	Masquerade struct {
+	Overlay         Overlay
+	Masquerade      struct {
 		Enabled bool
 		Exclude []netip.Prefix
 	}
@@ -116,6 +106,8 @@ type Cluster struct {
 		All     bool // every local address but loopback
 		CIDRs   []netip.Prefix
 	}
+	// LocalhostNodePorts says that node ports answer on loopback, too.
+	LocalhostNodePorts bool
 	// ExternalIPCIDRs are the ranges that external addresses may be from.
 	ExternalIPCIDRs []netip.Prefix
 	// LoadBalancerCIDRs are the addresses for services of type LoadBalancer.
@@ -150,6 +142,7 @@ type Node struct {
 	// External nodes run no daemon: they count as alive, and their subnets
 	// are pinned.
 	External bool
+	VTEPMAC  [6]byte // of an external node's VXLAN device; zero: not written
 }
 
 // Subnet is a range of pod addresses, pinned to a node or free to be claimed.

@@ -25,25 +25,28 @@ type clusterSpec struct {
 		IPv4 int `json:"ipv4"`
 		IPv6 int `json:"ipv6"`
 	} `json:"subnetLength"`
-	SubnetRetention   string         `json:"subnetRetention"`
-	Overlay           overlaySpec    `json:"overlay"`
-	Masquerade        masqueradeSpec `json:"masquerade"`
-	DNS               dnsSpec        `json:"dns"`
-	NodePortRange     string         `json:"nodePortRange"`
-	NodePortAddresses []string       `json:"nodePortAddresses"`
-	ExternalIPCIDRs   []string       `json:"externalIPCIDRs"`
-	LoadBalancerCIDRs []string       `json:"loadBalancerCIDRs"`
-	Gossip            gossipSpec     `json:"gossip"`
-	RemovalLimit      intOrString    `json:"removalLimit"`
-	IgnoreKinds       []string       `json:"ignoreKinds"`
+	SubnetRetention    string         `json:"subnetRetention"`
+	Overlay            overlaySpec    `json:"overlay"`
+	Masquerade         masqueradeSpec `json:"masquerade"`
+	DNS                dnsSpec        `json:"dns"`
+	NodePortRange      string         `json:"nodePortRange"`
+	NodePortAddresses  []string       `json:"nodePortAddresses"`
+	LocalhostNodePorts bool           `json:"localhostNodePorts"`
+	ExternalIPCIDRs    []string       `json:"externalIPCIDRs"`
+	LoadBalancerCIDRs  []string       `json:"loadBalancerCIDRs"`
+	Gossip             gossipSpec     `json:"gossip"`
+	RemovalLimit       intOrString    `json:"removalLimit"`
+	IgnoreKinds        []string       `json:"ignoreKinds"`
 }
 
 type overlaySpec struct {
-	Backend        string `json:"backend"`
-	Port           int    `json:"port"`
-	DirectRouting  bool   `json:"directRouting"`
-	MTU            int    `json:"mtu"`
-	UnderlayFamily string `json:"underlayFamily"`
+	Backend         string `json:"backend"`
+	Port            int    `json:"port"`
+	VNI             int    `json:"vni"`
+	DirectRouting   bool   `json:"directRouting"`
+	MTU             int    `json:"mtu"`
+	UnderlayFamily  string `json:"underlayFamily"`
+	ChecksumOffload string `json:"checksumOffload"`
 }
 
 type masqueradeSpec struct {
@@ -89,6 +92,7 @@ type nodeDocument struct {
 		MTU       int      `json:"mtu"`
 		Drain     bool     `json:"drain"`
 		External  bool     `json:"external"`
+		VTEPMAC   string   `json:"vtepMAC"`
 	} `json:"spec"`
 }
 

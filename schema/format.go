@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -22,6 +23,7 @@ var (
 	kindName     = regexp.MustCompile(`^(\*|[A-Z][A-Za-z0-9]*(\.[a-z0-9]([-.a-z0-9]*[a-z0-9])?)?)$`)
 	netSysctl    = regexp.MustCompile(`^net([./][a-zA-Z0-9_-]+)+$`)
 	linkName     = regexp.MustCompile(`^[^\s/:%]{1,15}$`)
+	macAddress   = regexp.MustCompile(`^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$`)
 	wholeNumber  = regexp.MustCompile(`^[0-9]{1,9}$`)
 	percentRange = regexp.MustCompile(`^(100|[0-9]{1,2})%$`)
 )
@@ -55,6 +57,7 @@ func formats() map[string]format {
 		"port-range":          ok("two ports with - between, the first not above the second (30000-32767)", func(s string) bool { _, ok := parsePortRange(s); return ok }),
 		"node-port-address":   ok("primary, all or a CIDR without host bits", func(s string) bool { return s == "primary" || s == "all" || isCIDR(s) }),
 		"interface-name":      ok("a network interface's name (1 to 15 characters, without space, / : or %)", func(s string) bool { return linkName.MatchString(s) && s != "." && s != ".." }),
+		"mac":                 ok("a link-layer address of one host, such as 02:42:ac:11:00:02", isMAC),
 		"kind":                ok("*, a kind or Kind.group", kindName.MatchString),
 		"count":               ok("a whole number in quotes", wholeNumber.MatchString),
 		"count-or-percent":    ok("a whole number, or a share such as 50%", percentRange.MatchString),
@@ -179,4 +182,19 @@ func parseServiceRanges(s string) ([]ServicePortRange, bool) {
 		out = append(out, r)
 	}
 	return out, true
+}
+
+// parseMAC reads a link-layer address that isMAC accepts.
+func parseMAC(s string) (out [6]byte) {
+	digits, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+	if err == nil {
+		copy(out[:], digits)
+	}
+	return out
+}
+
+// isMAC accepts unicast addresses other than zero (IEEE 802).
+func isMAC(s string) bool {
+	mac := parseMAC(s)
+	return macAddress.MatchString(s) && mac != [6]byte{} && mac[0]&1 == 0
 }

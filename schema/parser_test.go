@@ -44,7 +44,7 @@ func TestClusterDefaults(t *testing.T) {
 	want.Name = schema.Name{Name: "test"}
 	want.Place = schema.Place{File: "cluster.yaml", Line: 1, Column: 1}
 	want.SubnetLength.IPv4, want.SubnetLength.IPv6 = 24, 64
-	want.Overlay.Backend, want.Overlay.Port, want.Overlay.UnderlayFamily = schema.BackendUDP, 8285, "auto"
+	want.Overlay = schema.Overlay{Backend: schema.BackendUDP, Port: 8285, UnderlayFamily: "auto", ChecksumOffload: "auto"}
 	want.Masquerade.Enabled = true
 	want.DNS.Enabled, want.DNS.Domain = true, "cluster.local"
 	want.DNS.Addresses = []netip.Addr{netip.MustParseAddr("10.96.0.10")}

@@ -13,6 +13,12 @@ func (c *conversion) node(d *nodeDocument) *Node {
 		Drain:     s.Drain,
 		External:  s.External,
 	}
+	if s.VTEPMAC != "" {
+		out.VTEPMAC = parseMAC(s.VTEPMAC)
+		if !s.External {
+			c.refuse("/spec/vtepMAC", "only an external node's is written: other nodes say theirs by themselves")
+		}
+	}
 	at := pointer("/spec/addresses")
 	c.onePerFamily(at, out.Addresses)
 	for i, a := range out.Addresses {

@@ -29,6 +29,7 @@ POPLIN_STATE_DIR. Exit codes: 0 done, in sync; 1 differences; 2 usage;
 		newValidateCommand(),
 		newPlanCommand(),
 		newStatusCommand(),
+		newExplainCommand(),
 		newWaitCommand(),
 		newStateCommand(),
 		newExecCommand(),

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,8 +45,12 @@ func (f *hostFlags) options() (daemon.Options, error) {
 	if err != nil {
 		return daemon.Options{}, withCode(exitUsage, err)
 	}
+	runDir, err := filepath.Abs(f.runDir)
+	if err != nil {
+		return daemon.Options{}, withCode(exitRuntime, err)
+	}
 	return daemon.Options{
-		ConfigDir: f.config, Node: f.node, Underlay: f.underlay, StateDir: f.stateDir, RunDir: f.runDir,
+		ConfigDir: f.config, Node: f.node, Underlay: f.underlay, StateDir: f.stateDir, RunDir: runDir,
 		MountNS: f.mountNS, Log: log, Version: version(), Built: buildTime(),
 	}, nil
 }
@@ -63,8 +68,8 @@ func defaultNode() string {
 func newRunCommand() *cobra.Command {
 	var host hostFlags
 	var join []string
-	var keyFile, mode string
-	var bootstrap, once bool
+	var keyFile, mode, offloads string
+	var bootstrap, once, execProbes bool
 	var quiet time.Duration
 	c := &cobra.Command{
 		Use:   "run",
@@ -80,7 +85,11 @@ poplin cleanup removes it.`,
 			if err != nil {
 				return err
 			}
-			o.KeyFile, o.Bootstrap, o.Once, o.SourceQuiet = keyFile, bootstrap, once, quiet
+			o.KeyFile, o.Bootstrap, o.Once, o.SourceQuiet, o.ExecProbes = keyFile, bootstrap, once, quiet, execProbes
+			o.Offloads = offloads
+			if err := daemon.CheckOffloads(offloads); err != nil {
+				return withCode(exitUsage, fmt.Errorf("--overlay-offloads: %w", err))
+			}
 			if o.Join, err = parseJoin(join); err != nil {
 				return withCode(exitUsage, err)
 			}
@@ -96,9 +105,16 @@ poplin cleanup removes it.`,
 	c.Flags().StringVar(&keyFile, "key-file", defaultKeyFile, "gossip keys, one base64 32-byte key a line")
 	c.Flags().DurationVar(&quiet, "source-quiet", time.Second, "how long the directory must be quiet before it is read")
 	c.Flags().StringVar(&mode, "source", "auto", "how to watch the directory: auto, inotify or poll")
+	c.Flags().BoolVar(&execProbes, "exec-probes", false, "run the commands of exec readiness probes, as the daemon's user: whoever writes the documents then runs commands on this node; without it such pods are not ready")
+	c.Flags().StringVar(&offloads, "overlay-offloads", "all", offloadsHelp)
 	c.Flags().BoolVar(&once, "once", false, "one round without gossip, then exit: pinned subnets and roster only")
 	return c
 }
+
+const offloadsHelp = `by which means the udp overlay is fast, as far as kernel and network card can; to turn one off that is broken: -NAME,
+or none,+NAME. vnet: offload header of the TUN device; tso, uso: large TCP, UDP packets from it; merge: to it;
+gso, gro: large datagrams to and from the socket; batch: several by system call; lanes: several threads;
+ports: source ports by flow; spin: look again before sleeping`
 
 func runDaemon(c *cobra.Command, o daemon.Options) error {
 	if o.Node == "" {

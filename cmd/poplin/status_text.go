@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -147,27 +146,15 @@ func writePods(w io.Writer, s api.Status) {
 	}
 }
 
-func writeServices(w io.Writer, s api.Status) {
-	fmt.Fprintln(w, "SERVICE\tTYPE\tCLUSTER IP\tEXTERNAL IP\tPORTS\tENDPOINTS")
-	for _, svc := range s.ServiceList {
-		ip := joinText(svc.ClusterIPs)
-		if ip == "" {
-			ip = "None"
-		}
-		external := joinText(svc.ExternalIPs)
-		switch {
-		case external != "":
-		case svc.Type == "LoadBalancer":
-			external = "pending"
-		default:
-			external = "-"
-		}
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%d of %d\n", svc.Namespace, svc.Name, svc.Type, ip, external, strings.Join(svc.Ports, ", "), svc.EndpointsReady, svc.Endpoints)
-	}
-}
-
 func writeOverlay(w io.Writer, s api.Status) {
 	fmt.Fprintf(w, "%s\tmtu %d\tover %s\n", s.Overlay.Backend, s.Overlay.MTU, s.Underlay.Link)
+	if s.Overlay.Offloads != "" {
+		fmt.Fprintf(w, "offloads: %s", s.Overlay.Offloads)
+		if s.Overlay.OffloadsMissing != "" {
+			fmt.Fprintf(w, "; off: %s", s.Overlay.OffloadsMissing)
+		}
+		fmt.Fprintln(w)
+	}
 	fmt.Fprintln(w, "PEER\tSENT\tBYTES\tRECEIVED\tBYTES")
 	for _, p := range s.Overlay.Peers {
 		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\n", p.Node, p.SentPackets, p.SentBytes, p.ReceivedPackets, p.ReceivedBytes)

@@ -25,21 +25,27 @@ type endlessDevice struct{ *endless }
 func (d endlessDevice) Name() string { return "poplin0" }
 func (d endlessDevice) Close() error { return nil }
 
-func (d endlessDevice) Read(packets [][]byte) (int, error) {
-	for i := range packets {
-		packets[i] = append(packets[i][:0], d.take().Data...)
+func (d endlessDevice) Lanes() int { return 1 }
+
+func (d endlessDevice) Read(_ int, room []byte, bursts []Burst) (int, error) {
+	for i := range bursts {
+		data := d.take().Data
+		bursts[i] = Burst{Data: room[:copy(room, data)]}
+		room = room[len(data):]
 	}
-	return len(packets), nil
+	return len(bursts), nil
 }
 
-func (d endlessDevice) Write(packets [][]byte) (int, error) { return len(packets), nil }
+func (d endlessDevice) Write(int, Offload, [][]byte) error { return nil }
 
 type endlessConn struct{ *endless }
 
 func (c endlessConn) Local() netip.AddrPort { return netip.AddrPort{} }
 func (c endlessConn) Close() error          { return nil }
 
-func (c endlessConn) Read(batch []Datagram) (int, error) {
+func (c endlessConn) Lanes() int { return 1 }
+
+func (c endlessConn) Read(_ int, batch []Datagram) (int, error) {
 	for i := range batch {
 		d := c.take()
 		batch[i].Data, batch[i].Addr = append(batch[i].Data[:0], d.Data...), d.Addr
@@ -47,7 +53,7 @@ func (c endlessConn) Read(batch []Datagram) (int, error) {
 	return len(batch), nil
 }
 
-func (c endlessConn) Write(batch []Datagram) (int, error) { return len(batch), nil }
+func (c endlessConn) Write(_ int, batch []Datagram) (int, error) { return len(batch), nil }
 
 // load is a tunnel with n peers, whose traffic is with all of them in turn;
 // inbound or outbound. A good part of it is dropped if forged is set. Packets
@@ -71,7 +77,7 @@ func load(n int, inbound, forged bool) (*Tunnel, endlessConn) {
 		if forged && i%2 == 0 {
 			packet = packetBetween(here, here, 0)
 		}
-		e.packets = append(e.packets, Datagram{packet, p.Endpoint})
+		e.packets = append(e.packets, Datagram{Data: packet, Addr: p.Endpoint})
 	}
 	conn := endlessConn{e}
 	t := New(Options{Device: endlessDevice{e}, Conn: conn, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
@@ -83,9 +89,9 @@ func load(n int, inbound, forged bool) (*Tunnel, endlessConn) {
 func path(n int, in, forged bool) func() error {
 	t, conn := load(n, in, forged)
 	if in {
-		return newInbound(t, conn).round
+		return newInbound(t, conn, 0).round
 	}
-	return newOutbound(t).round
+	return newOutbound(t, 0).round
 }
 
 func BenchmarkPath(b *testing.B) {
@@ -135,19 +141,19 @@ func TestPathAllocatesNothing(t *testing.T) {
 
 func TestSocketAllocatesNothing(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
-		conn, err := Listen(netip.MustParseAddrPort(address))
+		conn, err := Listen(netip.MustParseAddrPort(address), Tuning{Rungs: AllRungs})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		out := []Datagram{{[]byte("one"), conn.Local()}, {[]byte("two"), conn.Local()}}
+		out := []Datagram{{Data: []byte("one"), Addr: conn.Local()}, {Data: []byte("two"), Addr: conn.Local()}}
 		in := []Datagram{{Data: make([]byte, 8)}, {Data: make([]byte, 8)}}
 		allocations := testing.AllocsPerRun(100, func() {
-			if n, err := conn.Write(out); n != 2 || err != nil {
+			if n, err := conn.Write(0, out); n != 2 || err != nil {
 				t.Fatal(n, err)
 			}
 			for left := 2; left > 0; {
-				n, err := conn.Read(in)
+				n, err := conn.Read(0, in)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -44,7 +44,12 @@ func newDrops() *drops {
 // add counts a dropped packet. The outer address is that of the far end, if
 // it is known; err is what the kernel said, if it did.
 func (d *drops) add(r Reason, outer netip.AddrPort, packet []byte, err error) {
-	total := d.counts[r].Add(1)
+	d.addMany(1, r, outer, packet, err)
+}
+
+// addMany counts n packets that were dropped together, of which one is shown.
+func (d *drops) addMany(n uint64, r Reason, outer netip.AddrPort, packet []byte, err error) {
+	total := d.counts[r].Add(n)
 	bit := uint32(1) << r
 	if d.armed.Load()&bit == 0 || d.armed.And(^bit)&bit == 0 {
 		return

@@ -16,11 +16,12 @@ type once struct {
 	written  [][]byte
 }
 
-func (o *once) Local() netip.AddrPort           { return netip.AddrPort{} }
-func (o *once) Close() error                    { return nil }
-func (o *once) Write(_ []Datagram) (int, error) { return 0, net.ErrClosed }
+func (o *once) Local() netip.AddrPort              { return netip.AddrPort{} }
+func (o *once) Close() error                       { return nil }
+func (o *once) Lanes() int                         { return 1 }
+func (o *once) Write(int, []Datagram) (int, error) { return 0, net.ErrClosed }
 
-func (o *once) Read(batch []Datagram) (int, error) {
+func (o *once) Read(_ int, batch []Datagram) (int, error) {
 	batch[0].Data = append(batch[0].Data[:0], o.datagram.Data...)
 	batch[0].Addr = o.datagram.Addr
 	return 1, nil
@@ -28,14 +29,13 @@ func (o *once) Read(batch []Datagram) (int, error) {
 
 type onceDevice struct{ *once }
 
-func (onceDevice) Name() string               { return "poplin0" }
-func (onceDevice) Read([][]byte) (int, error) { return 0, net.ErrClosed }
+func (onceDevice) Name() string                           { return "poplin0" }
+func (onceDevice) Lanes() int                             { return 1 }
+func (onceDevice) Read(int, []byte, []Burst) (int, error) { return 0, net.ErrClosed }
 
-func (d onceDevice) Write(packets [][]byte) (int, error) {
-	for _, p := range packets {
-		d.written = append(d.written, slices.Clone(p))
-	}
-	return len(packets), nil
+func (d onceDevice) Write(_ int, _ Offload, parts [][]byte) error {
+	d.written = append(d.written, slices.Concat(parts...))
+	return nil
 }
 
 // FuzzInbound sends anything from anywhere: what reaches the kernel is
@@ -52,10 +52,10 @@ func FuzzInbound(f *testing.F) {
 	f.Fuzz(func(t *testing.T, address, data []byte) {
 		from, _ := netip.AddrFromSlice(address)
 		data = data[:min(len(data), MaxPacket)]
-		wire := &once{datagram: Datagram{data, netip.AddrPortFrom(from, 1)}}
+		wire := &once{datagram: Datagram{Data: data, Addr: netip.AddrPortFrom(from, 1)}}
 		tunnel := New(Options{Device: onceDevice{wire}, Conn: wire, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
 		tunnel.SetPeers(cluster())
-		if err := newInbound(tunnel, wire).round(); err != nil {
+		if err := newInbound(tunnel, wire, 0).round(); err != nil {
 			t.Fatal(err)
 		}
 		dropped := uint64(0)

@@ -21,6 +21,9 @@ import (
 // deadline is how long a test waits for something that takes milliseconds.
 const deadline = 20 * time.Second
 
+// all is the whole ladder.
+var all = udp.Tuning{Rungs: udp.AllRungs}
+
 // site is a host with a subnet of each family and a tunnel:
 //
 //	   pods (lo): 10.244.N.1, fd00:N::1            pods: 10.244.M.1, fd00:M::1
@@ -33,13 +36,14 @@ type site struct {
 	n      int
 	tunnel *udp.Tunnel
 	local  netip.AddrPort
+	tuning udp.Tuning
 	ended  chan error
 	stop   context.CancelFunc
 }
 
 // newSites makes two hosts joined by a wire.
 func newSites(t *testing.T) [2]*site {
-	sites := [2]*site{{host: newHost(t), n: 1}, {host: newHost(t), n: 2}}
+	sites := [2]*site{{host: newHost(t), n: 1, tuning: all}, {host: newHost(t), n: 2, tuning: all}}
 	sites[0].must("ip link add eth0 type veth peer name eth0 netns " + netnsName(sites[1].host))
 	for _, s := range sites {
 		s.must(
@@ -87,8 +91,8 @@ func (s *site) open(other *site, ipv6 bool) {
 	var err error
 	s.local = s.underlay(ipv6)
 	s.do(func() {
-		if device, err = udp.OpenDevice("poplin0"); err == nil {
-			conn, err = udp.Listen(s.local)
+		if device, err = udp.OpenDevice("poplin0", s.tuning); err == nil {
+			conn, err = udp.Listen(s.local, s.tuning)
 		}
 	})
 	if err != nil {
@@ -214,12 +218,12 @@ func TestKernelForged(t *testing.T) {
 		data []byte
 	}{{"192.0.2.99:0", inner}, {"192.0.2.2:0", inner}, {"192.0.2.2:0", inner[:19]}, {"192.0.2.2:0", []byte("?")}} {
 		b.do(func() {
-			conn, err := udp.Listen(netip.MustParseAddrPort(forged.from))
+			conn, err := udp.Listen(netip.MustParseAddrPort(forged.from), all)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			if _, err := conn.Write([]udp.Datagram{{Data: forged.data, Addr: a.local}}); err != nil {
+			if _, err := conn.Write(0, []udp.Datagram{{Data: forged.data, Addr: a.local}}); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -270,7 +274,7 @@ func TestOpenDeviceMakesNone(t *testing.T) {
 	h.must("ip tuntap add single mode tun", "ip link add bridge type bridge")
 	for _, name := range []string{"absent", "single", "bridge", "a-name-that-is-far-too-long"} {
 		h.do(func() {
-			if d, err := udp.OpenDevice(name); err == nil {
+			if d, err := udp.OpenDevice(name, all); err == nil {
 				t.Errorf("%s: no error", name)
 				d.Close()
 			} else if !strings.Contains(err.Error(), name) {
@@ -285,18 +289,18 @@ func TestOpenDeviceMakesNone(t *testing.T) {
 
 func TestSocketKeepsTheContract(t *testing.T) {
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0"} {
-		a, err := udp.Listen(netip.MustParseAddrPort(address))
+		a, err := udp.Listen(netip.MustParseAddrPort(address), all)
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := udp.Listen(netip.MustParseAddrPort(address))
+		b, err := udp.Listen(netip.MustParseAddrPort(address), all)
 		if err != nil {
 			t.Fatal(err)
 		}
 		exchange(t, a, b)
 		read := make(chan error)
 		go func() {
-			_, err := a.Read([]udp.Datagram{{Data: make([]byte, 1)}})
+			_, err := a.Read(0, []udp.Datagram{{Data: make([]byte, 1)}})
 			read <- err
 		}()
 		if err := errors.Join(a.Close(), a.Close(), b.Close()); err != nil {
@@ -305,7 +309,7 @@ func TestSocketKeepsTheContract(t *testing.T) {
 		if err := <-read; !errors.Is(err, net.ErrClosed) {
 			t.Errorf("pending read: %v", err)
 		}
-		if _, err := a.Write([]udp.Datagram{{Data: []byte("x"), Addr: b.Local()}}); !errors.Is(err, net.ErrClosed) {
+		if _, err := a.Write(0, []udp.Datagram{{Data: []byte("x"), Addr: b.Local()}}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("write after close: %v", err)
 		}
 	}
@@ -326,7 +330,7 @@ func exchange(t *testing.T, a, b udp.Conn) {
 	batch[40].Addr = wrong
 	batch[50].Data = make([]byte, 65536)
 	for rest := batch; len(rest) > 0; {
-		n, err := a.Write(rest)
+		n, err := a.Write(0, rest)
 		if at := len(batch) - len(rest) + n; err != nil && at != 40 && at != 50 {
 			t.Fatalf("datagram %d: %v", at, err)
 		} else if err == nil && n != len(rest) {
@@ -339,7 +343,7 @@ func exchange(t *testing.T, a, b udp.Conn) {
 		for k := range into {
 			into[k].Data = make([]byte, 0, 64)
 		}
-		n, err := b.Read(into)
+		n, err := b.Read(0, into)
 		if err != nil || n == 0 {
 			t.Fatalf("%d, %v", n, err)
 		}

@@ -5,8 +5,7 @@ import (
 	"net/netip"
 )
 
-// MaxPacket is the size in bytes of the largest IPv4 packet, and the capacity
-// that buffers for Read should have.
+// MaxPacket is the size in bytes of the largest IPv4 packet.
 const MaxPacket = 65535
 
 const (

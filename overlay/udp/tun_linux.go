@@ -1,65 +1,75 @@
 package udp
 
 import (
+	"errors"
 	"fmt"
 	"net"
-	"os"
-	"sync/atomic"
-	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// tunFlags are the flags that the device must have been made with: a holder
-// that asks for another IFF_MULTI_QUEUE is refused by the kernel.
-const tunFlags = unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE
+// What TUNSETOFFLOAD takes (include/uapi/linux/if_tun.h).
+const (
+	offloadChecksum = 0x01
+	offloadTSO4     = 0x02
+	offloadTSO6     = 0x04
+	offloadUSO4     = 0x20
+	offloadUSO6     = 0x40
+)
 
-// tun is a queue of a persistent TUN device.
+// tun is a persistent TUN device, a lane for each of its queues.
 type tun struct {
-	name   string
-	file   *os.File
-	raw    syscall.RawConn
-	closed atomic.Bool
-
-	// Of the Read that is under way.
-	readFD func(fd uintptr) bool // bound once, so that reading allocates nothing
-	into   [][]byte
-	n      int
-	err    error
+	name  string
+	rungs Rungs
+	*descriptors
+	spinners []spinner // of reading
 }
 
 // OpenDevice attaches to a persistent, multi-queue TUN device that exists in
-// the network namespace of the calling thread. It makes none.
-func OpenDevice(name string) (Device, error) {
+// the network namespace of the calling thread. It makes none. Of the rungs it
+// uses those that the kernel has.
+func OpenDevice(name string, o Tuning) (Device, error) {
 	if _, err := net.InterfaceByName(name); err != nil {
 		return nil, fmt.Errorf("tun %s: %w", name, err)
 	}
-	// Non-blocking, so that the runtime's poller waits for it and Close wakes
-	// a Read. It must be attached before the poller sees it: a descriptor
-	// without a device always polls as an error.
-	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	d, err := newDescriptors()
 	if err != nil {
-		return nil, fmt.Errorf("tun %s: /dev/net/tun: %w", name, err)
-	}
-	if err := attach(fd, name); err != nil {
-		unix.Close(fd)
 		return nil, fmt.Errorf("tun %s: %w", name, err)
 	}
-	t := &tun{name: name, file: os.NewFile(uintptr(fd), name)}
-	if t.raw, err = t.file.SyscallConn(); err != nil {
-		t.file.Close()
-		return nil, fmt.Errorf("tun %s: %w", name, err)
+	t := &tun{name: name, rungs: o.Rungs & (VNet | TSO | USO | Merge | Lanes | Spin), descriptors: d}
+	for range o.lanes() {
+		if err = t.attach(); err != nil {
+			break
+		}
 	}
-	t.readFD = t.readAvailable
+	if err == nil {
+		err = t.setOffloads()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("tun %s: %w", name, err), t.Close())
+	}
+	t.spinners = o.spinners()
 	return t, nil
 }
 
-func attach(fd int, name string) error {
-	request, err := unix.NewIfreq(name)
+// attach adds a queue. All holders of a device must ask for the same
+// IFF_MULTI_QUEUE; the kernel refuses another.
+func (t *tun) attach() error {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("/dev/net/tun: %w", err)
+	}
+	t.list = append(t.list, fd)
+	request, err := unix.NewIfreq(t.name)
 	if err != nil {
 		return err
 	}
-	request.SetUint16(tunFlags)
+	flags := uint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_MULTI_QUEUE)
+	if t.rungs.Has(VNet) {
+		flags |= unix.IFF_VNET_HDR
+	}
+	request.SetUint16(flags)
 	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
 		return fmt.Errorf("attach (TUNSETIFF): %w", err)
 	}
@@ -71,69 +81,134 @@ func attach(fd int, name string) error {
 	if request.Uint16()&unix.IFF_PERSIST == 0 {
 		return fmt.Errorf("not persistent: %w", unix.ENODEV)
 	}
-	// Offloads outlive their holder. Without a vnet header in front of the
-	// packets they would arrive unsegmented and without checksums.
-	if err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, 0); err != nil {
-		return fmt.Errorf("turn offloads off (TUNSETOFFLOAD): %w", err)
+	return nil
+}
+
+// setOffloads turns on what is wanted and what the kernel has. Offloads
+// outlive their holder, so they are turned off, too.
+func (t *tun) setOffloads() error {
+	fd := t.list[0]
+	if t.rungs.Has(VNet) {
+		size := int32(offloadSize) // a former holder may have had another one
+		if err := ioctl(fd, unix.TUNSETVNETHDRSZ, unsafe.Pointer(&size)); err != nil {
+			return fmt.Errorf("set header size (TUNSETVNETHDRSZ): %w", err)
+		}
+	}
+	for {
+		value := 0
+		for rung, bits := range map[Rungs]int{
+			VNet: offloadChecksum, TSO: offloadTSO4 | offloadTSO6, USO: offloadUSO4 | offloadUSO6,
+		} {
+			if t.rungs.Has(rung) {
+				value |= bits
+			}
+		}
+		err := unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, value)
+		switch {
+		case err == nil:
+			return nil
+		case t.rungs.Has(USO): // before Linux 6.2
+			t.rungs &^= USO
+		case t.rungs.Has(TSO):
+			t.rungs &^= TSO
+		default:
+			return fmt.Errorf("set offloads (TUNSETOFFLOAD): %w", err)
+		}
+	}
+}
+
+func ioctl(fd int, request uintptr, argument unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(argument)); errno != 0 {
+		return errno
 	}
 	return nil
 }
 
 func (t *tun) Name() string { return t.name }
+func (t *tun) Lanes() int   { return len(t.list) }
+func (t *tun) Rungs() Rungs { return t.rungs }
 
-func (t *tun) Read(packets [][]byte) (int, error) {
-	t.into, t.n, t.err = packets, 0, nil
-	err := t.raw.Read(t.readFD)
-	if err == nil {
-		err = t.err
+func (t *tun) Read(lane int, room []byte, bursts []Burst) (int, error) {
+	if !t.enter() {
+		return 0, net.ErrClosed
 	}
-	if t.n > 0 {
-		return t.n, nil // an error, being final, comes again
-	}
-	return 0, t.explain(err)
-}
-
-// readAvailable reads what is there. False makes the poller wait for more.
-func (t *tun) readAvailable(fd uintptr) bool {
-	for t.n < len(t.into) {
-		buffer := t.into[t.n][:cap(t.into[t.n])]
-		n, err := unix.Read(int(fd), buffer)
+	defer t.leave()
+	fd, n := t.list[lane], 0
+	for n < len(bursts) && len(room) >= maxBurst {
+		size, errno := t.read(fd, room[:maxBurst], &bursts[n])
 		switch {
-		case err == unix.EINTR:
-			continue
-		case err == unix.EAGAIN:
-			return t.n > 0
-		case err != nil:
-			t.err = err
-			return true
+		case errno == 0:
+			bursts[n].Data = room[:size:size]
+			room = room[size:]
+			n++
+			t.spinners[lane].found()
+		case n > 0: // an error, being final, comes again
+			return n, nil
+		case errno == unix.EAGAIN:
+			if t.spinners[lane].again() {
+				continue
+			}
+			if err := t.await(fd, unix.POLLIN); err != nil {
+				return 0, err
+			}
+		case errno != unix.EINTR:
+			return 0, errno
 		}
-		t.into[t.n] = buffer[:n]
-		t.n++
 	}
-	return true
+	return n, nil
 }
 
-func (t *tun) Write(packets [][]byte) (int, error) {
-	for i, packet := range packets {
-		if _, err := t.file.Write(packet); err != nil {
-			return i, t.explain(err)
+// read takes one burst.
+func (t *tun) read(fd int, room []byte, b *Burst) (int, unix.Errno) {
+	b.Offload = Offload{}
+	if !t.rungs.Has(VNet) {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&room[0])), uintptr(len(room)))
+		return int(n), errno
+	}
+	vector := [2]unix.Iovec{
+		{Base: (*byte)(unsafe.Pointer(&b.Offload)), Len: uint64(offloadSize)},
+		{Base: &room[0], Len: uint64(len(room))},
+	}
+	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(len(vector)))
+	if errno == 0 && int(n) < offloadSize {
+		return 0, unix.EIO
+	}
+	return int(n) - offloadSize, errno
+}
+
+func (t *tun) Write(lane int, o Offload, parts [][]byte) error {
+	if !t.enter() {
+		return net.ErrClosed
+	}
+	defer t.leave()
+	var vector [1 + maxParts]unix.Iovec
+	k := 0
+	if t.rungs.Has(VNet) {
+		vector[0] = unix.Iovec{Base: (*byte)(unsafe.Pointer(&o)), Len: uint64(offloadSize)}
+		k = 1
+	}
+	for _, p := range parts {
+		vector[k] = unix.Iovec{Base: unsafe.SliceData(p), Len: uint64(len(p))}
+		k++
+	}
+	fd := t.list[lane%len(t.list)]
+	for {
+		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(k))
+		switch errno {
+		case 0:
+			return nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			if err := t.await(fd, unix.POLLOUT); err != nil {
+				return err
+			}
+		default:
+			return errno
 		}
 	}
-	return len(packets), nil
 }
 
 func (t *tun) Close() error {
-	if t.closed.Swap(true) {
-		return nil
-	}
-	return t.file.Close()
-}
-
-// explain turns the poller's own error for a closed file into the one that
-// the interface promises.
-func (t *tun) explain(err error) error {
-	if t.closed.Load() {
-		return net.ErrClosed
-	}
-	return err
+	t.close()
+	return nil
 }

@@ -13,9 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// batchSize is how many packets are moved at once, at most.
-const batchSize = 32
-
 // Options are what a Tunnel is made of.
 type Options struct {
 	Device Device // owned by the tunnel
@@ -30,6 +27,7 @@ type Tunnel struct {
 	drops  *drops
 	table  atomic.Pointer[table]
 	sender atomic.Pointer[Conn] // the connection to send through
+	merges atomic.Bool          // the device takes merged packets
 
 	mu     sync.Mutex // of what follows, and of changes of table and sender
 	conns  []Conn     // every connection that is read
@@ -48,7 +46,27 @@ func New(o Options) *Tunnel {
 	}
 	t.table.Store(newTable(nil, nil))
 	t.sender.Store(&o.Conn)
+	t.merges.Store(rungsOf(o.Device).Has(Merge))
 	return t
+}
+
+// rungsOf asks a device or connection for its rungs. One that says nothing
+// has none.
+func rungsOf(v any) Rungs {
+	if v, ok := v.(interface{ Rungs() Rungs }); ok {
+		return v.Rungs()
+	}
+	return 0
+}
+
+// Rungs are those that are in use now.
+func (t *Tunnel) Rungs() Rungs {
+	device, conn := rungsOf(t.device), rungsOf(*t.sender.Load())
+	if !t.merges.Load() {
+		device &^= Merge
+	}
+	both := Lanes | Spin
+	return (device|conn)&^both | device&conn&both
 }
 
 // Run moves packets until the context ends, which is no error, or until the
@@ -60,7 +78,9 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		<-running.Done()
 		return t.close() // makes the other goroutines return
 	})
-	group.Go(t.outbound)
+	for lane := range t.device.Lanes() {
+		group.Go(func() error { return t.outbound(lane) })
+	}
 	group.Go(func() error {
 		t.drops.report(running, t.log)
 		return nil
@@ -68,7 +88,7 @@ func (t *Tunnel) Run(ctx context.Context) error {
 	t.mu.Lock()
 	t.group = group
 	for _, c := range t.conns {
-		group.Go(func() error { return t.inbound(c) })
+		t.read(c)
 	}
 	t.mu.Unlock()
 
@@ -103,9 +123,16 @@ func (t *Tunnel) SetConn(c Conn) error {
 	}
 	t.conns = append(t.conns, c)
 	if t.group != nil {
-		t.group.Go(func() error { return t.inbound(c) })
+		t.read(c)
 	}
 	return nil
+}
+
+// read starts to read all lanes of a connection.
+func (t *Tunnel) read(c Conn) {
+	for lane := range c.Lanes() {
+		t.group.Go(func() error { return t.inbound(c, lane) })
+	}
 }
 
 func (t *Tunnel) close() error {

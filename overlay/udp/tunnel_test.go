@@ -147,7 +147,7 @@ func TestTunnelMovesPackets(t *testing.T) {
 		for _, p := range [][]byte{packet("10.244.1.5", "10.244.2.9"), packet("fd00:1::5", "fd00:2::9")} {
 			b.device.Send(p)
 			got := []udp.Datagram{{Data: make([]byte, 100)}}
-			if _, err := far.Read(got); err != nil || !slices.Equal(got[0].Data, p) || got[0].Addr != here {
+			if _, err := far.Read(0, got); err != nil || !slices.Equal(got[0].Data, p) || got[0].Addr != here {
 				t.Fatalf("sent %x, received %x from %s, %v", p, got[0].Data, got[0].Addr, err)
 			}
 		}
@@ -226,7 +226,7 @@ func TestTunnelGoesOnPastRefusals(t *testing.T) {
 		for _, p := range [][]byte{huge, packet("10.244.1.5", "10.244.9.9"), {0x45}, {0x00}, packet("10.244.1.5", "10.244.2.9")} {
 			b.device.Send(p)
 		}
-		if n, err := far.Read([]udp.Datagram{{Data: make([]byte, 100)}}); n != 1 || err != nil {
+		if n, err := far.Read(0, []udp.Datagram{{Data: make([]byte, 100)}}); n != 1 || err != nil {
 			t.Error(n, err)
 		}
 		b.device.Refuse(syscall.EIO)
@@ -303,7 +303,7 @@ func TestTunnelChangesItsConnection(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.device.Send(packet("10.244.1.5", "10.244.2.9"))
-		if _, err := far.Read(got); err != nil || got[0].Addr != moved {
+		if _, err := far.Read(0, got); err != nil || got[0].Addr != moved {
 			t.Errorf("sent from %s, %v", got[0].Addr, err)
 		}
 		b.network.Send(peer2, here, in)

@@ -8,10 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// vectorSize is how many messages go through one system call, at most.
+const vectorSize = 64
+
 // message is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
 type message struct {
 	header unix.Msghdr
 	length uint32
+}
+
+// control is a control message with the size of segments: two bytes when it
+// is sent, four when it is received.
+type control struct {
+	header unix.Cmsghdr
+	size   int32
+	_      int32
 }
 
 // vector holds the arguments of recvmmsg or sendmmsg, made once. (The
@@ -19,18 +30,21 @@ type message struct {
 type vector struct {
 	messages []message
 	data     []unix.Iovec
+	controls []control
 	// addresses are large enough for either family, and used as both.
 	addresses []unix.RawSockaddrInet6
-
-	want, done int // messages of the call under way
-	errno      unix.Errno
 }
 
-func newVector() *vector {
-	v := &vector{
-		messages:  make([]message, batchSize),
-		data:      make([]unix.Iovec, batchSize),
-		addresses: make([]unix.RawSockaddrInet6, batchSize),
+func newVector(r Rungs) vector {
+	n := vectorSize
+	if !r.Has(Batch) {
+		n = 1
+	}
+	v := vector{
+		messages:  make([]message, n),
+		data:      make([]unix.Iovec, n),
+		controls:  make([]control, n),
+		addresses: make([]unix.RawSockaddrInet6, n),
 	}
 	for i := range v.messages {
 		h := &v.messages[i].header
@@ -41,76 +55,52 @@ func newVector() *vector {
 	return v
 }
 
-func (v *vector) prepareRead(batch []Datagram) {
-	v.want, v.done, v.errno = min(len(batch), len(v.messages)), 0, 0
-	for i, d := range batch[:v.want] {
-		v.data[i].Base = unsafe.SliceData(d.Data)
-		v.data[i].SetLen(cap(d.Data))
-		v.messages[i].header.Namelen = unix.SizeofSockaddrInet6
+// call hands n messages from the first on to the kernel. A single one takes
+// recvmsg or sendmsg, which are as old as sockets.
+func (v *vector) call(single, many uintptr, fd, first, n int) (int, unix.Errno) {
+	if n == 1 {
+		m := &v.messages[first]
+		length, _, errno := unix.RawSyscall(single, uintptr(fd), uintptr(unsafe.Pointer(&m.header)), 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		m.length = uint32(length)
+		return 1, 0
 	}
+	done, _, errno := unix.RawSyscall6(many, uintptr(fd), uintptr(unsafe.Pointer(&v.messages[first])), uintptr(n), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(done), 0
 }
 
-func (v *vector) finishRead(batch []Datagram) {
-	for i := range v.done {
+// receiver is a vector for receiving.
+type receiver struct{ vector }
+
+func newReceiver(r Rungs) *receiver { return &receiver{newVector(r)} }
+
+// receive takes what is there.
+func (v *receiver) receive(fd int, batch []Datagram) (int, unix.Errno) {
+	want := min(len(batch), len(v.messages))
+	for i := range batch[:want] {
+		v.data[i].Base = unsafe.SliceData(batch[i].Data)
+		v.data[i].SetLen(cap(batch[i].Data))
+		h := &v.messages[i].header
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.Control = (*byte)(unsafe.Pointer(&v.controls[i]))
+		h.SetControllen(int(unsafe.Sizeof(control{})))
+	}
+	n, errno := v.call(unix.SYS_RECVMSG, unix.SYS_RECVMMSG, fd, 0, want)
+	for i := range n {
 		batch[i].Data = batch[i].Data[:v.messages[i].length]
 		batch[i].Addr = v.address(i)
-	}
-}
-
-// prepareWrite takes over the longest start of the batch that the socket's
-// family can send, and reports whether there is one.
-func (v *vector) prepareWrite(batch []Datagram, ipv4 bool) bool {
-	v.want, v.done, v.errno = 0, 0, 0
-	for i, d := range batch[:min(len(batch), len(v.messages))] {
-		if d.Addr.Addr().Is4() != ipv4 {
-			break
-		}
-		v.data[i].Base = unsafe.SliceData(d.Data)
-		v.data[i].SetLen(len(d.Data))
-		v.setAddress(i, d.Addr)
-		v.want++
-	}
-	return v.want > 0
-}
-
-// receive is one recvmmsg. False makes the poller wait for a datagram.
-func (v *vector) receive(fd uintptr) bool {
-	n, errno := v.call(unix.SYS_RECVMMSG, fd)
-	if errno == unix.EAGAIN {
-		return false
-	}
-	v.done, v.errno = n, errno
-	return true
-}
-
-// transmit sends until all is sent or something is refused. False makes the
-// poller wait for room.
-func (v *vector) transmit(fd uintptr) bool {
-	for v.done < v.want {
-		// The kernel stops at the first message that it cannot send, and says
-		// why only if it is asked to send that one first.
-		n, errno := v.call(unix.SYS_SENDMMSG, fd)
-		switch {
-		case errno == unix.EAGAIN:
-			return false
-		case errno != 0:
-			v.errno = errno
-			return true
-		}
-		v.done += n
-	}
-	return true
-}
-
-// call handles the messages that are not done yet.
-func (v *vector) call(trap, fd uintptr) (int, unix.Errno) {
-	for {
-		n, _, errno := unix.Syscall6(trap, fd,
-			uintptr(unsafe.Pointer(&v.messages[v.done])), uintptr(v.want-v.done), 0, 0, 0)
-		if errno != unix.EINTR {
-			return int(n), errno
+		batch[i].Segment = 0
+		c := &v.controls[i]
+		if v.messages[i].header.Controllen > 0 && c.header.Level == unix.IPPROTO_UDP && c.header.Type == udpGRO {
+			batch[i].Segment = int(c.size)
 		}
 	}
+	return n, errno
 }
 
 // address reads the i-th address. Sockets are of one family (IPv6 ones are
@@ -122,6 +112,95 @@ func (v *vector) address(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(a)).Addr), port)
 	}
 	return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), port)
+}
+
+// sender is a vector for sending. A datagram with segments is one message,
+// or a message for each segment.
+type sender struct {
+	vector
+	of     []int // index in the batch of each message's datagram
+	offset int   // bytes of the batch's first datagram that were sent already
+}
+
+func newSender(r Rungs) *sender {
+	v := newVector(r)
+	return &sender{vector: v, of: make([]int, len(v.messages))}
+}
+
+// skip forgets the rest of a datagram that was sent in part.
+func (v *sender) skip() { v.offset = 0 }
+
+// send makes one system call of the start of a batch, and returns how many
+// datagrams are sent altogether. What is left of the next one is remembered:
+// the caller comes again with it, or calls skip.
+func (v *sender) send(fd int, batch []Datagram, ipv4, whole bool) (int, unix.Errno) {
+	n := v.fill(batch, ipv4, whole)
+	if n == 0 {
+		return 0, unix.EAFNOSUPPORT
+	}
+	done, errno := v.call(unix.SYS_SENDMSG, unix.SYS_SENDMMSG, fd, 0, n)
+	if done == 0 {
+		return 0, errno
+	}
+	last := v.of[done-1]
+	end := v.offset
+	if last > 0 {
+		end = 0
+	}
+	for i := done - 1; i >= 0 && v.of[i] == last; i-- {
+		end += int(v.data[i].Len)
+	}
+	if end < len(batch[last].Data) {
+		v.offset = end
+		return last, 0
+	}
+	v.offset = 0
+	return last + 1, 0
+}
+
+// fill makes messages of the start of a batch, as many as the vector holds
+// and the socket's family can send.
+func (v *sender) fill(batch []Datagram, ipv4, whole bool) int {
+	n, offset := 0, v.offset
+	for i := range batch {
+		d := &batch[i]
+		if d.Addr.Addr().Is4() != ipv4 {
+			return n
+		}
+		for first := true; n < len(v.messages) && (first || offset < len(d.Data)); n++ {
+			first = false
+			size := len(d.Data) - offset
+			if d.Segment > 0 && !whole {
+				size = min(size, d.Segment)
+			}
+			v.data[n].Base = (*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(d.Data)), offset))
+			v.data[n].SetLen(size)
+			v.setAddress(n, d.Addr)
+			v.setSegment(n, d.Segment, size)
+			v.of[n] = i
+			offset += size
+		}
+		if n == len(v.messages) {
+			return n
+		}
+		offset = 0
+	}
+	return n
+}
+
+// setSegment asks for segmentation if the message has several segments.
+func (v *vector) setSegment(i, segment, size int) {
+	h, c := &v.messages[i].header, &v.controls[i]
+	if segment == 0 || size <= segment {
+		h.Control = nil
+		h.SetControllen(0)
+		return
+	}
+	c.header.Level, c.header.Type = unix.IPPROTO_UDP, udpSegment
+	c.header.SetLen(unix.CmsgLen(2))
+	*(*uint16)(unsafe.Pointer(&c.size)) = uint16(segment)
+	h.Control = (*byte)(unsafe.Pointer(c))
+	h.SetControllen(unix.CmsgSpace(2))
 }
 
 func (v *vector) setAddress(i int, to netip.AddrPort) {

@@ -3,7 +3,8 @@
 // same state, and what did not change is the same group as last time.
 //
 // One file per concern: host.go (bridges, addresses, settings), pods.go,
-// peers.go (routes and tunnel peers), masquerade.go and services.go
+// peers.go (routes and tunnel peers), balancers.go (load balancer addresses
+// that this node announces), subnet_file.go, masquerade.go and services.go
 // (nftables elements). subnets.go and ipam.go say which addresses this node
 // and its pods have.
 package compile
@@ -36,6 +37,10 @@ type Input struct {
 	// endpoints from it, so that a restart moves none; later it remembers them
 	// itself.
 	Observed reconciler.State
+	// Unheard says that gossip has not been heard yet. Until it is, this node
+	// announces the load balancer addresses that Observed has, no others:
+	// another node may have them.
+	Unheard bool
 }
 
 // Host is what of the host matters.
@@ -48,6 +53,8 @@ type Host struct {
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
+	// RunDir is the directory for what is made for others to read; "": none.
+	RunDir string
 }
 
 // Underlay is this node's end of the network between the hosts.
@@ -65,7 +72,10 @@ type Problem struct{ What, Remedy string }
 type Result struct {
 	State    reconciler.State
 	Services []services.Service
-	Problems []Problem
+	Outside  services.Outside
+	// Announced are the load balancer addresses that this node answers for.
+	Announced []netip.Addr
+	Problems  []Problem
 	// MTU is what a packet of this node's pods may have, in bytes.
 	MTU int
 	// Subnets are this node's, with their gateways.
@@ -113,15 +123,18 @@ func (c *Compiler) Compile(in Input) Result {
 	if !slices.Equal(c.families, b.families) {
 		c.families, gone = b.families, c.services.reset()
 	}
-	resolved := c.resolver.Resolve(in.View, services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses})
+	self := services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses}
+	resolved, outside := c.resolver.Resolve(in.View, self), c.resolver.Outside(in.View, self)
+	b.announced = b.announcedHere(outside.Balancers)
 	before, after := c.services.compile(b, resolved)
 	gone, added = append(gone, before...), after
 	before, after = c.shared(c.others(b))
 	gone, added = append(gone, before...), append(added, after...)
 	c.state = c.state.Replace(gone, added)
 	return Result{
-		State: c.state, Services: resolved, Problems: c.base.problems,
-		MTU: b.mtu, Subnets: b.subnets,
+		State: c.state, Services: resolved, Outside: outside, Problems: c.base.problems,
+		Announced: addressesOf(b.announced),
+		MTU:       b.mtu, Subnets: b.subnets,
 	}
 }
 
@@ -135,7 +148,8 @@ func (c *Compiler) others(b *builder) []*reconciler.Group {
 	groups := b.host()
 	groups = append(groups, b.pods()...)
 	groups = append(groups, b.peers()...)
-	groups = append(groups, b.masquerade(now.pools), b.chains(c.services.uses))
+	groups = append(groups, b.balancers()...)
+	groups = append(groups, b.masquerade(now.pools), b.subnetFile(), b.chains(c.services.uses))
 	now.problems = b.problems
 	c.base = now
 	return groups
@@ -178,7 +192,9 @@ type builder struct {
 	families []reconciler.Family
 	mtu      int
 	own      []*schema.Pod // of this node
-	problems []Problem
+	// announced are the load balancer addresses that this node answers for.
+	announced []services.Balancer
+	problems  []Problem
 }
 
 // problem reports something once, however many objects it concerns.

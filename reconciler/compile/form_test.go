@@ -17,6 +17,7 @@ import (
 //	node node-1
 //	underlay eth0 mtu 1500 address 192.0.2.1 on-link 192.0.2.0/24
 //	br_netfilter
+//	run-dir /run/poplin
 const defaultHost = `node node-1
 underlay eth0 mtu 1500 address 192.0.2.1 on-link 192.0.2.0/24
 br_netfilter
@@ -40,6 +41,8 @@ func parseHost(t testing.TB, text string) Host {
 					h.Underlay.OnLink = append(h.Underlay.OnLink, netip.MustParsePrefix(value))
 				}
 			}
+		case "run-dir":
+			h.RunDir = words[1]
 		case "br_netfilter":
 			h.BridgeNetfilter = true
 		default:

@@ -125,15 +125,15 @@ const DefaultUDPPort = 8285
 
 // tunnelSource is the tunnel device's own address.
 func (b *builder) tunnelSource(f reconciler.Family) netip.Addr {
-	for _, s := range b.subnets {
-		if p, gateway, ok := s.prefix(f); ok {
-			if f == reconciler.IPv4 {
-				return p.Masked().Addr()
-			}
-			return gateway
-		}
+	s, ok := b.first(f)
+	if !ok {
+		return netip.Addr{}
 	}
-	return netip.Addr{}
+	p, gateway, _ := s.prefix(f)
+	if f == reconciler.IPv4 {
+		return p.Masked().Addr()
+	}
+	return gateway
 }
 
 func (b *builder) needsTunnel() bool {

@@ -175,6 +175,7 @@ func (c *compiledService) add(e reconciler.Element) { c.group.Objects = append(c
 // the chains that ask for its clients.
 type frontendSets struct {
 	entry, outside, inside, endpoints, sticky, masquerade, sources reconciler.SetName
+	traffic, connections                                           reconciler.SetName
 	external, restricted                                           string
 }
 
@@ -183,12 +184,14 @@ func setsOf(f services.Frontend) frontendSets {
 		return frontendSets{
 			reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
 			reconciler.SetNodePortEndpoints, reconciler.SetNodePortSticky, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.SetNodePortTraffic, reconciler.SetNodePortConnections,
 			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted,
 		}
 	}
 	return frontendSets{
 		reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
 		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.SetTraffic, reconciler.SetConnections,
 		reconciler.ChainExternal, reconciler.ChainRestricted,
 	}
 }
@@ -237,6 +240,17 @@ func (c *compiledService) frontend(family reconciler.Family, f services.Frontend
 	}
 	c.endpoints(base, sets, key, f)
 	c.endpoints(base, sets, local, f)
+	c.counters(base, sets.traffic, sets.connections)
+}
+
+// counters adds what counts for a frontend, whether it has endpoints or not:
+// an element that stays keeps what it counted.
+func (c *compiledService) counters(base reconciler.Element, list ...reconciler.SetName) {
+	for _, set := range list {
+		e := base
+		e.Set = set
+		c.add(e)
+	}
 }
 
 // portRange adds the elements of a range of ports. The ranges of an address
@@ -249,6 +263,8 @@ func (c *compiledService) portRange(family reconciler.Family, f services.Fronten
 	entry.Set, entry.Port, entry.LastPort = reconciler.SetPortRanges, f.Port, f.LastPort
 	entry.Chain = c.pick(key, f, f.Endpoints, before)
 	c.add(entry)
+	entry.Chain = ""
+	c.counters(entry, reconciler.SetRangeTraffic, reconciler.SetRangeConnections)
 	if shared {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -148,6 +149,10 @@ func (l kernelLink) object(netns string, names map[int]string) reconciler.Link {
 		}
 		o.MultiQueue = tun.Flags&netlink.TUNTAP_MULTI_QUEUE != 0
 	}
+	if vxlan, ok := l.Link.(*netlink.Vxlan); ok {
+		o.VNI, o.Port, o.Local, o.Learning = uint32(vxlan.VxlanId), uint16(vxlan.Port), toAddr(vxlan.SrcAddr), vxlan.Learning
+		o.ChecksumOffload = checksumOffload(l.name)
+	}
 	if a.TxQLen != queue {
 		o.QueueLength = a.TxQLen
 	}
@@ -235,8 +240,12 @@ func (t *Target) readHost() ([]reconciler.Object, []kernelLink, error) {
 		}
 		objects = append(objects, o)
 	}
+	entries, err := t.vtepEntries(links)
+	if err != nil {
+		return nil, nil, err
+	}
 	rest, err := t.readLayer3(t.host, "", links)
-	return append(objects, rest...), links, err
+	return slices.Concat(objects, entries, rest), links, err
 }
 
 // readLayer3 reads the addresses of our links among links, and our routes.

@@ -90,6 +90,8 @@ func (t *Target) createLink(c *conn, want reconciler.Link) error {
 		// is no querier, and neighbour discovery must reach every port.
 		data.AddRtAttr(nl.IFLA_BR_STP_STATE, nl.Uint32Attr(0))
 		data.AddRtAttr(nl.IFLA_BR_MCAST_SNOOPING, nl.Uint8Attr(0))
+	case reconciler.LinkVXLAN:
+		vxlanAttributes(data, want)
 	case reconciler.LinkVeth:
 		p := t.pods[want.PeerNetns]
 		if p == nil {
@@ -171,10 +173,16 @@ func configure(c *conn, want reconciler.Link, there kernelLink) error {
 		reqs = append(reqs, set)
 	}
 	reqs = append(reqs, flagRequests(want, there, master != there.masterIndex)...)
-	if len(reqs) == 0 {
-		return nil
+	reqs = append(reqs, vxlanRequests(want, there)...)
+	if len(reqs) > 0 {
+		if err := c.batch(reqs...); err != nil {
+			return err
+		}
 	}
-	return c.batch(reqs...)
+	if want.Type == reconciler.LinkVXLAN && want.ChecksumOffload != checksumOffload(want.Name) {
+		return setChecksumOffload(want.Name, want.ChecksumOffload)
+	}
+	return nil
 }
 
 // flagRequests sets the flags of a bridge, and those of a bridge port, which

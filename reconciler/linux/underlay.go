@@ -181,7 +181,7 @@ func (c *conn) chooseUnderlay(choice string, links []kernelLink, addrs []netlink
 		if err != nil {
 			return 0, netip.Addr{}, err
 		}
-		routes, err := c.RouteGet(addr.AsSlice())
+		routes, err := c.routeGet(addr)
 		if err != nil || len(routes) == 0 {
 			return 0, netip.Addr{}, errors.Join(fmt.Errorf("no route to %s", addr), err)
 		}

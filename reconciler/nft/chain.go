@@ -18,21 +18,26 @@ const resultWord = 11
 type frontendKey struct {
 	values                      []value
 	endpoints, sticky, affinity reconciler.SetName
+	connections                 reconciler.SetName
 }
 
 func keyOf(c reconciler.Chain) frontendKey {
 	if c.NodePort {
 		return frontendKey{[]value{protocol(), port()},
-			reconciler.SetNodePortEndpoints, reconciler.SetNodePortSticky, reconciler.SetNodePortAffinity}
+			reconciler.SetNodePortEndpoints, reconciler.SetNodePortSticky, reconciler.SetNodePortAffinity, reconciler.SetNodePortConnections}
 	}
 	return frontendKey{[]value{destination(c.Family), protocol(), port()},
-		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetAffinity}
+		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetAffinity, reconciler.SetConnections}
 }
 
 // with is the frontend and further values, side by side.
 func (k frontendKey) with(values ...value) []value {
 	return append(k.values[:len(k.values):len(k.values)], values...)
 }
+
+// count counts a connection. It is the first rule of every chain that a
+// frontend goes to; those chains that chains jump or go to count no more.
+func (k frontendKey) count() rule { return in(k.connections, k.values...) }
 
 // firsts are the numbers of the first slot and the first id of a chain.
 func firsts(c reconciler.Chain) (slot, id uint32) {
@@ -69,7 +74,7 @@ func pickRules(c reconciler.Chain) []rule {
 	slot := func(n int) rule {
 		return translate(c.Family, key.endpoints, key.with(random(n, first))...)
 	}
-	return []rule{slot(c.Slots), slot(1), drop()}
+	return []rule{key.count(), slot(c.Slots), slot(1), drop()}
 }
 
 // rangeRules are those of pickRules, with endpoints that have no port: that of
@@ -80,7 +85,7 @@ func rangeRules(c reconciler.Chain) []rule {
 			endpoint(reconciler.SetRangeEndpoints, 0, destination(c.Family), protocol(), random(n, 0)),
 			rule{&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(family(c.Family)), RegAddrMin: register(0), RegAddrMax: register(0)}})
 	}
-	return []rule{slot(c.Slots), slot(1), drop()}
+	return []rule{in(reconciler.SetRangeConnections, destination(c.Family), protocol(), port()), slot(c.Slots), slot(1), drop()}
 }
 
 // hashRules are those of pickRules, but for which slot. All slots of a hash
@@ -89,6 +94,7 @@ func hashRules(c reconciler.Chain) []rule {
 	key := keyOf(c)
 	first, _ := firsts(c)
 	return []rule{
+		key.count(),
 		hashed(c, key, first),
 		translate(c.Family, key.endpoints, key.with(random(1, first))...),
 		drop(),
@@ -120,7 +126,7 @@ func stickyRules(c reconciler.Chain) []rule {
 	key := keyOf(c)
 	first, _ := firsts(c)
 	slot := func(n int) rule { return vmap(key.sticky, key.with(random(n, first))...) }
-	return []rule{jump(c.Recall().Name()), slot(c.Slots), slot(1), drop()}
+	return []rule{key.count(), jump(c.Recall().Name()), slot(c.Slots), slot(1), drop()}
 }
 
 // recallRules try one id after another: is there such an endpoint, and does

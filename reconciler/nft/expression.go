@@ -169,6 +169,12 @@ func translated() rule {
 	})
 }
 
+// notFromHost matches packets that came in over a link: what a host sends to
+// itself comes in over lo, always the link number 1.
+func notFromHost() rule {
+	return compare(expr.CmpOpNeq, meta(expr.MetaKeyIIF), binary.NativeEndian.AppendUint32(nil, 1))
+}
+
 // translate sends the connection to what the map holds for the values.
 func translate(f reconciler.Family, set reconciler.SetName, values ...value) rule {
 	return join(endpoint(set, 0, values...), destinationNAT(f, 0))
@@ -218,6 +224,7 @@ func echoRequest(f reconciler.Family) rule {
 
 // hook is where a base chain is attached.
 type hook struct {
+	kind     nftables.ChainType
 	number   *nftables.ChainHook
 	priority *nftables.ChainPriority
 }

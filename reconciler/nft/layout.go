@@ -34,6 +34,8 @@ type layout struct {
 	value []field // empty: a plain set
 	// dynamic sets are filled by packets, with elements that time out.
 	dynamic bool
+	// counts says that each element counts the packets that match it.
+	counts bool
 }
 
 // affinitySize is the number of clients that can stick to endpoints at a
@@ -48,6 +50,7 @@ func layouts() []layout {
 		nodePort = []field{fieldProtocol, fieldPort}
 		target   = []field{fieldTargetAddress, fieldTargetPort}
 		prefix   = []field{fieldPrefix}
+		ports    = []field{fieldAddress, fieldProtocol, fieldPortRange}
 	)
 	return []layout{
 		{name: reconciler.SetServices, key: frontend, value: []field{fieldChain}},
@@ -64,7 +67,7 @@ func layouts() []layout {
 		{name: reconciler.SetNodePortSticky, key: append(nodePort[:2:2], fieldSlot), value: []field{fieldChain}},
 		{name: reconciler.SetAffinity, key: append(frontend[:3:3], fieldClient, fieldSlot), dynamic: true},
 		{name: reconciler.SetNodePortAffinity, key: append(nodePort[:2:2], fieldClient, fieldSlot), dynamic: true},
-		{name: reconciler.SetPortRanges, key: []field{fieldAddress, fieldProtocol, fieldPortRange}, value: []field{fieldChain}},
+		{name: reconciler.SetPortRanges, key: ports, value: []field{fieldChain}},
 		{name: reconciler.SetRangeEndpoints, key: []field{fieldAddress, fieldProtocol, fieldSlot}, value: []field{fieldTargetAddress}},
 		{name: reconciler.SetNodePortAddresses, key: prefix},
 		{name: reconciler.SetClusterAddresses, key: []field{fieldAddress}},
@@ -77,6 +80,12 @@ func layouts() []layout {
 		{name: reconciler.SetMasqueradeExclude, key: prefix},
 		{name: reconciler.SetMasqueradeServices, key: frontend, value: []field{fieldChain}},
 		{name: reconciler.SetMasqueradeNodePorts, key: nodePort, value: []field{fieldChain}},
+		{name: reconciler.SetTraffic, key: frontend, counts: true},
+		{name: reconciler.SetNodePortTraffic, key: nodePort, counts: true},
+		{name: reconciler.SetRangeTraffic, key: ports, counts: true},
+		{name: reconciler.SetConnections, key: frontend, counts: true},
+		{name: reconciler.SetNodePortConnections, key: nodePort, counts: true},
+		{name: reconciler.SetRangeConnections, key: ports, counts: true},
 	}
 }
 
@@ -115,6 +124,7 @@ func (l layout) set(table *nftables.Table, f reconciler.Family) (*nftables.Set, 
 	s := &nftables.Set{
 		Table: table, Name: string(l.name), KeyType: key,
 		Interval: l.interval() || l.ranged(), Concatenation: len(l.key) > 1, IsMap: len(l.value) > 0,
+		Counter: l.counts,
 	}
 	if l.dynamic {
 		s.Dynamic, s.HasTimeout, s.Size = true, true, affinitySize

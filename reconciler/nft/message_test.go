@@ -16,7 +16,7 @@ func FuzzMessages(f *testing.F) {
 	f.Add([]byte{8, 0, 1, 0, 1, 2, 3, 4, 4, 0, 2, 128})
 	f.Add(make([]byte, key.KeyType.Bytes+unix.NLMSG_HDRLEN+header))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _ = parseElement(b)
+		_, _ = parseElement(b, false)
 		_ = parseExpressions(b)
 		_, _ = parseConnection(b)
 		_ = (*hook)(nil).describes(b)

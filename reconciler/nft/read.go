@@ -16,6 +16,7 @@ import (
 const (
 	nftaTableHandle = 4
 	nftSetConcat    = 0x80
+	nftaSetExpr     = 17
 )
 
 // found is what was read of one family's table.
@@ -195,6 +196,7 @@ func (l layout) describes(f reconciler.Family, m []byte) bool {
 		return false
 	}
 	var flags, keyType, keyLength, dataType, dataLength uint32
+	counts := false
 	for a := range attributes(m) {
 		switch a.kind {
 		case unix.NFTA_SET_FLAGS:
@@ -207,6 +209,9 @@ func (l layout) describes(f reconciler.Family, m []byte) bool {
 			dataType = a.uint32()
 		case unix.NFTA_SET_DATA_LEN:
 			dataLength = a.uint32()
+		case nftaSetExpr:
+			name, _ := find(a.data, unix.NFTA_EXPR_NAME)
+			counts = name.text() == "counter"
 		}
 	}
 	var wantFlags, wantData uint32
@@ -226,7 +231,7 @@ func (l layout) describes(f reconciler.Family, m []byte) bool {
 	if l.verdict() {
 		wantData, dataLength = unix.NFT_DATA_VERDICT, 0
 	}
-	return flags == wantFlags && keyType == want.KeyType.GetNFTMagic() && keyLength == want.KeyType.Bytes &&
+	return flags == wantFlags && counts == l.counts && keyType == want.KeyType.GetNFTMagic() && keyLength == want.KeyType.Bytes &&
 		dataType == wantData && dataLength == want.DataType.Bytes
 }
 
@@ -275,7 +280,7 @@ func (r *reader) tryElements(l layout) (twice bool, err error) {
 		}
 		list, _ := find(m, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		for a := range attributes(list.data) {
-			raw, err := parseElement(a.data)
+			raw, err := parseElement(a.data, l.counts)
 			if err != nil {
 				r.damaged("set %s: %v", l.name, err)
 				continue
@@ -299,16 +304,22 @@ func (r *reader) tryElements(l layout) (twice bool, err error) {
 }
 
 func (r *reader) addElement(l layout, raw rawElement) {
-	e := reconciler.Element{Family: r.family, Set: l.name, Chain: raw.chain}
-	err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e))
-	if l.ranged() && err == nil {
-		err = decodeEnd(l.key, raw.keyEnd, &e)
-	}
+	e, err := l.element(r.family, raw)
 	if err != nil {
 		r.damaged("set %s: %v", l.name, err)
 		return
 	}
 	r.found.elements = append(r.found.elements, e)
+}
+
+// element decodes an element of a set.
+func (l layout) element(f reconciler.Family, raw rawElement) (reconciler.Element, error) {
+	e := reconciler.Element{Family: f, Set: l.name, Chain: raw.chain}
+	err := errors.Join(decode(l.key, raw.key, &e), decode(l.value, raw.value, &e))
+	if l.ranged() && err == nil {
+		err = decodeEnd(l.key, raw.keyEnd, &e)
+	}
+	return e, err
 }
 
 func (r *reader) addPrefixes(set reconciler.SetName, list []netip.Prefix) {
@@ -323,11 +334,13 @@ type rawElement struct {
 	keyEnd     []byte // of a key that ends with a range
 	chain      string // of a verdict
 	end        bool   // the end of a range
+	count      Count  // in sets that count
 }
 
 // parseElement reads an element. What poplin never gives its elements (a
-// time-out, a counter, a verdict other than goto) is an error.
-func parseElement(b []byte) (rawElement, error) {
+// time-out, a counter where the set has none, a verdict other than goto) is
+// an error.
+func parseElement(b []byte, counts bool) (rawElement, error) {
 	var e rawElement
 	for a := range attributes(b) {
 		switch a.kind {
@@ -353,6 +366,11 @@ func parseElement(b []byte) (rawElement, error) {
 			e.chain = chain.text()
 		case unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD:
 			// A comment changes nothing.
+		case unix.NFTA_SET_ELEM_EXPR:
+			if !counts {
+				return e, errors.New("an element has a counter")
+			}
+			e.count = parseCounter(a.data)
 		default:
 			return e, fmt.Errorf("an element has an attribute %d", a.kind)
 		}

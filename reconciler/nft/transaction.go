@@ -101,7 +101,7 @@ func sendSkeleton(c *nftables.Conn, f reconciler.Family) error {
 	for _, chain := range skeleton(f) {
 		k := &nftables.Chain{Table: t, Name: chain.name}
 		if chain.hook != nil {
-			k.Type, k.Hooknum, k.Priority = nftables.ChainTypeNAT, chain.hook.number, chain.hook.priority
+			k.Type, k.Hooknum, k.Priority = chain.hook.kind, chain.hook.number, chain.hook.priority
 		}
 		c.AddChain(k)
 		for _, r := range chain.rules {

@@ -69,7 +69,7 @@ func (h *hook) describes(m []byte) bool {
 	kind, _ := find(m, unix.NFTA_CHAIN_TYPE)
 	policy, _ := find(m, unix.NFTA_CHAIN_POLICY)
 	return number.uint32() == uint32(*h.number) && int32(priority.uint32()) == int32(*h.priority) &&
-		kind.text() == string(nftables.ChainTypeNAT) && policy.uint32() == uint32(nftables.ChainPolicyAccept)
+		kind.text() == string(h.kind) && policy.uint32() == uint32(nftables.ChainPolicyAccept)
 }
 
 // readRules compares the rules of every chain with those it should have. A

@@ -258,7 +258,7 @@ func (r *Resolver) Resolve(v view.View, host Host) []Service {
 			out[i], old = old[0], old[1:]
 			continue
 		}
-		out[i], same = Service{s, r.frontends(s)}, false
+		out[i], same = r.resolve(s), false
 	}
 	if same {
 		return r.out
@@ -266,10 +266,14 @@ func (r *Resolver) Resolve(v view.View, host Host) []Service {
 	for name := range r.dirty {
 		i, found := slices.BinarySearchFunc(out, name, func(s Service, name schema.Name) int { return s.Document.Meta.Name.Compare(name) })
 		if found {
-			out[i].Frontends = r.frontends(out[i].Document)
+			out[i] = r.resolve(out[i].Document)
 		}
 	}
 	r.out, r.all = out, false
 	clear(r.dirty)
 	return out
+}
+
+func (r *Resolver) resolve(s *schema.Service) Service {
+	return Service{Document: s, Frontends: r.frontends(s), Headless: r.headless(s)}
 }

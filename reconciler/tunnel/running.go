@@ -39,11 +39,11 @@ type formerConn struct {
 // newRunning opens the device and the socket of a tunnel, which moves no
 // packet before it is started.
 func newRunning(want reconciler.Tunnel, o Options) (*running, error) {
-	device, err := o.OpenDevice(want.Device)
+	device, err := o.OpenDevice(want.Device, o.Tuning)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := o.Listen(want.Local)
+	conn, err := o.Listen(want.Local, o.Tuning)
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
@@ -92,14 +92,14 @@ func (r *running) wait() { <-r.ended }
 
 // move binds the tunnel to another address and port, and goes on listening
 // where it was.
-func (r *running) move(want reconciler.Tunnel, listen func(netip.AddrPort) (udp.Conn, error)) error {
+func (r *running) move(want reconciler.Tunnel, o Options) error {
 	if want == r.object {
 		return nil
 	}
 	conn := r.recall(want.Local)
 	if conn == nil {
 		var err error
-		if conn, err = listen(want.Local); err != nil {
+		if conn, err = o.Listen(want.Local, o.Tuning); err != nil {
 			return err
 		}
 	}

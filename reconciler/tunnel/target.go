@@ -28,9 +28,11 @@ import (
 // Options are what a Target is made of.
 type Options struct {
 	// OpenDevice attaches to a device that exists; udp.OpenDevice.
-	OpenDevice func(name string) (udp.Device, error)
+	OpenDevice func(name string, tuning udp.Tuning) (udp.Device, error)
 	// Listen opens a socket; udp.Listen.
-	Listen func(local netip.AddrPort) (udp.Conn, error)
+	Listen func(local netip.AddrPort, tuning udp.Tuning) (udp.Conn, error)
+	// Tuning is given to both.
+	Tuning udp.Tuning
 	// Linger is how long a tunnel hears its former address and port after
 	// they changed; 0 means ten minutes.
 	Linger time.Duration
@@ -130,6 +132,19 @@ func (t *Target) Counters() map[string]udp.Counters {
 	return counters
 }
 
+// Rungs are the means that the tunnels which run use now, by device.
+func (t *Target) Rungs() map[string]udp.Rungs {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	rungs := make(map[string]udp.Rungs, len(t.tunnels))
+	for device, r := range t.tunnels {
+		if r.alive() {
+			rungs[device] = r.tunnel.Rungs()
+		}
+	}
+	return rungs
+}
+
 // Close stops all tunnels and returns when they have ended. Devices stay.
 // Nothing may be applied afterwards.
 func (t *Target) Close() error {
@@ -153,7 +168,7 @@ func (t *Target) applyTunnel(verb reconciler.Verb, want reconciler.Tunnel) error
 		}
 		return nil
 	case r != nil && r.alive():
-		return r.move(want, t.options.Listen)
+		return r.move(want, t.options)
 	}
 	r, err := newRunning(want, t.options)
 	if err == nil {

@@ -40,13 +40,13 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, network: udptest.NewNetwork(), devices: map[string]*udptest.Device{}}
 	w.makeDevice(device)
 	w.target = New(Options{
-		OpenDevice: func(name string) (udp.Device, error) {
+		OpenDevice: func(name string, _ udp.Tuning) (udp.Device, error) {
 			if w.devices[name] == nil {
 				return nil, fmt.Errorf("tun %s: no such device", name)
 			}
 			return w.devices[name], nil
 		},
-		Listen: w.network.Listen,
+		Listen: func(local netip.AddrPort, _ udp.Tuning) (udp.Conn, error) { return w.network.Listen(local) },
 		Log:    slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	return w
@@ -199,7 +199,7 @@ func TestTargetStartsWithPeers(t *testing.T) {
 		if err := w.apply(tunnelAt(local), peer("10.244.2.0/24", remote2, "node-2")); err != nil {
 			t.Fatal(err)
 		}
-		if n, err := far.Read([]udp.Datagram{{Data: make([]byte, 64)}}); n != 1 || err != nil {
+		if n, err := far.Read(0, []udp.Datagram{{Data: make([]byte, 64)}}); n != 1 || err != nil {
 			t.Error(n, err)
 		}
 		if c := w.target.Counters()[device]; len(c.Drops) > 0 {
@@ -249,7 +249,7 @@ func TestTargetHearsTheFormerPort(t *testing.T) {
 		w.expect()
 		w.devices[device].Send(packet("10.244.1.5", "10.244.2.9"))
 		got := []udp.Datagram{{Data: make([]byte, 64)}}
-		if _, err := far.Read(got); err != nil || got[0].Addr != moved {
+		if _, err := far.Read(0, got); err != nil || got[0].Addr != moved {
 			t.Errorf("sent from %s, %v", got[0].Addr, err)
 		}
 		time.Sleep(9 * time.Minute)

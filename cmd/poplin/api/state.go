@@ -18,6 +18,7 @@ type State struct {
 	Members         overlay.Snapshot             `json:"members"`
 	Underlay        compile.Underlay             `json:"underlay"`
 	BridgeNetfilter bool                         `json:"bridgeNetfilter"`
+	RunDir          string                       `json:"runDir,omitempty"`
 	PodAddresses    map[schema.Name][]netip.Addr `json:"podAddresses"`
 	// PodsReady says which pods were found ready or not; missing where nobody
 	// looks.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"os/user"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -17,9 +18,11 @@ import (
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/announce"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/reconciler/listen"
 	"github.com/poplin-net/poplin/reconciler/nft"
 	"github.com/poplin-net/poplin/reconciler/tunnel"
 	"github.com/poplin-net/poplin/schema/source"
@@ -38,6 +41,7 @@ type Daemon struct {
 	membership *membership
 	addresses  *addressBook
 	readiness  *readiness
+	outside    outside
 	account    account
 	notify     notifier
 
@@ -85,8 +89,9 @@ func New(o Options) (*Daemon, error) {
 	}
 	d.membership = &membership{o: o, kick: d.kick}
 	prober := health.New(health.Options{
-		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Log: o.Log,
+		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Commands: o.ExecProbes, Log: o.Log,
 	})
+	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log}), listeners: listen.New(o.Log)}
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
@@ -102,6 +107,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.documents.restore()
 	d.follow()
+	if os.Getenv("GOMAXPROCS") == "" { // the operator's word is the last
+		runtime.GOMAXPROCS(runtime.NumCPU() + udp.Tuning{Rungs: udp.AllRungs}.Threads() + 1)
+	}
 
 	var tasks sync.WaitGroup
 	failures := make(chan error, 4)
@@ -231,7 +239,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prober := d.readiness.prober
-	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes())}
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run}
 	failed := make(chan error, len(runs))
 	for _, run := range runs {
 		tasks.Go(func() {
@@ -259,7 +267,10 @@ func (d *Daemon) open() error {
 // openTargets opens the targets of a cluster's node.
 func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	var t targets
-	var err error
+	rungs, err := udp.ParseRungs(o.Offloads)
+	if err != nil {
+		return t, fmt.Errorf("overlay offloads: %w", err)
+	}
 	t.linux, err = linux.New(linux.Options{
 		Cluster: cluster, StateDir: o.StateDir, MountNS: o.MountNS, ReadOnly: readOnly, Log: o.Log,
 	})
@@ -270,7 +281,9 @@ func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 	if err != nil {
 		return t, errors.Join(err, t.linux.Close())
 	}
-	t.tunnel = tunnel.New(tunnel.Options{OpenDevice: udp.OpenDevice, Listen: udp.Listen, Log: o.Log})
+	t.tunnel = tunnel.New(tunnel.Options{
+		OpenDevice: udp.OpenDevice, Listen: udp.Listen, Tuning: udp.Tuning{Rungs: rungs}, Log: o.Log,
+	})
 	return t, nil
 }
 

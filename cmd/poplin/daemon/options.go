@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/schema/source"
 )
 
@@ -29,9 +30,20 @@ type Options struct {
 	MountNS     string // mount namespace for pods' namespaces, "" for our own
 	SourceQuiet time.Duration
 	SourceMode  source.Mode
+	// ExecProbes lets exec probes of documents run, as the daemon's user.
+	ExecProbes bool
+	// Offloads changes by which means the overlay is fast; see CheckOffloads.
+	Offloads string
 	// Once makes one round without gossip and returns.
 	Once    bool
 	Version string
 	Built   time.Time // of the binary; a clock before it is wrong
 	Log     *slog.Logger
+}
+
+// CheckOffloads checks a change of the overlay's offloads, such as
+// "-gso,-gro", "none" or "none,+vnet".
+func CheckOffloads(text string) error {
+	_, err := udp.ParseRungs(text)
+	return err
 }

@@ -132,7 +132,7 @@ func (d *Daemon) State(ctx context.Context) (api.State, error) {
 func stateOf(f facts, g goal, observed reconciler.State) api.State {
 	s := api.State{
 		APIVersion: api.APIVersion, Kind: "State", Node: f.node, Members: f.members, Underlay: f.underlay,
-		BridgeNetfilter: f.bridgeNF, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
+		BridgeNetfilter: f.bridgeNF, RunDir: f.runDir, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
 	}
 	if f.revision != nil {
 		s.Revision = f.revision.ID
@@ -195,7 +195,7 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 		return l, err
 	}
 	l.facts = facts{
-		node: o.Node, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
+		node: o.Node, runDir: o.RunDir, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
 		gossip: true, bridgeNF: host.BridgeNetfilter,
 		health: lastHealth(o, t.linux.Namespaces(), l.last, next),
 	}
@@ -264,7 +264,7 @@ func PlanOffline(state api.State, dir, node string) (api.Plan, error) {
 		return api.Plan{}, err
 	}
 	f := facts{
-		node: state.Node, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
+		node: state.Node, runDir: state.RunDir, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
 		addresses: state.PodAddresses, observed: state.Observed, gossip: true,
 	}
 	if state.PodsReady != nil {

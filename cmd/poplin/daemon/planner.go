@@ -21,6 +21,7 @@ type facts struct {
 	members   overlay.Snapshot
 	underlay  compile.Underlay
 	bridgeNF  bool
+	runDir    string
 	addresses map[schema.Name][]netip.Addr // of this node's pods, as last assigned
 	// frozen says that no new addresses may be given to pods: they could not
 	// be kept.
@@ -71,9 +72,10 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	if !f.gossip {
 		staticPods(c, g.view.Peers)
 	}
-	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, PodAddresses: assigned}
+	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, PodAddresses: assigned, RunDir: f.runDir}
 	g.Result = compiler.Compile(compile.Input{
 		Config: c, View: g.view, Host: g.host, Revision: f.revision.ID, Observed: f.observed,
+		Unheard: f.gossip && !f.members.Joined,
 	})
 	g.problems = append(g.problems, g.Result.Problems...)
 	g.complete = (f.members.Joined || !f.gossip) && !unsettled && len(subnets) > 0

@@ -22,7 +22,10 @@ const diskRetry = 5 * time.Second
 func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (reconciler.Desired, error) {
 	revision := d.documents.now()
 	c := revision.Config
-	f := facts{node: d.o.Node, revision: revision, addresses: d.addresses.pods, observed: observed.State, gossip: !d.o.Once, standing: d.standing, links: d.links.Of(observed.State), heard: d.heard}
+	f := facts{
+		node: d.o.Node, runDir: d.o.RunDir, revision: revision, addresses: d.addresses.pods, observed: observed.State,
+		gossip: !d.o.Once, standing: d.standing, links: d.links.Of(observed.State), heard: d.heard,
+	}
 	host, err := d.targets.linux.Facts(ctx)
 	if err != nil {
 		return reconciler.Desired{}, err
@@ -133,6 +136,9 @@ func (d *Daemon) report(r reconciler.Round) {
 		}
 	}
 	d.logRound(r)
+	if a := d.account.read(); a.facts.revision != nil {
+		d.outside.follow(r, a.facts, a.goal)
+	}
 	// Pods whose interface came or went are to be announced; the round after
 	// this one does it.
 	if before := d.standing; !maps.Equal(before, d.stand(r)) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/overlay"
+	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/services"
@@ -43,8 +44,12 @@ func (d *Daemon) Status() api.Status {
 	fillNode(&s, a)
 	fillMembers(&s, a)
 	fillServices(&s, a.goal.Services)
+	fillAnnounced(&s, a.goal.Outside.Balancers)
 	d.fillTunnel(&s)
-	s.Problems = append(problemsOf(docs, a), d.orphans()...)
+	s.Problems = slices.Concat(problemsOf(docs, a), d.orphans(), d.fullTables(), closedSockets(d.outside.listeners.Problems()))
+	if docs.current != nil {
+		s.Problems = append(s.Problems, unrunProbes(d.o, docs.current.Config)...)
+	}
 	return s
 }
 
@@ -180,9 +185,9 @@ func fillServices(s *api.Status, all []services.Service) {
 			out.Ports = append(out.Ports, fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol))
 		}
 		for _, f := range svc.Frontends {
-			if f.Kind == services.ClusterIP {
-				out.Endpoints += f.Total
-				out.EndpointsReady += f.Ready
+			// An endpoint is behind several ports, and has several addresses.
+			if f.Kind == services.ClusterIP && f.Total > out.Endpoints {
+				out.Endpoints, out.EndpointsReady = f.Total, f.Ready
 			}
 		}
 		s.Endpoints += out.Endpoints
@@ -195,6 +200,12 @@ func fillServices(s *api.Status, all []services.Service) {
 func (d *Daemon) fillTunnel(s *api.Status) {
 	if d.loop.Load() == nil {
 		return
+	}
+	for _, rungs := range d.targets.tunnel.Rungs() {
+		s.Overlay.Offloads = rungs.String()
+		if missing := udp.AllRungs &^ rungs; missing != 0 {
+			s.Overlay.OffloadsMissing = missing.String()
+		}
 	}
 	for _, c := range d.targets.tunnel.Counters() {
 		for _, p := range c.Peers {
@@ -274,5 +285,6 @@ func problemsOf(docs documentsState, a accountState) []api.Problem {
 		add(p.What, p.Remedy)
 	}
 	out = append(out, emptyPools(a.goal.Services)...)
+	out = append(out, unannounced(a.goal.Outside.Balancers)...)
 	return out
 }

@@ -91,7 +91,7 @@ func Plan(o Options) (Lab, error) {
 // is told that it is.
 func daemonArguments(hosts []Host, index int, meet bool) []string {
 	host := hosts[index]
-	args := []string{"run", "--node", host.Name, "--key-file", keyInside}
+	args := []string{"run", "--exec-probes", "--node", host.Name, "--key-file", keyInside}
 	if !meet {
 		return args
 	}

@@ -61,45 +61,36 @@ func (d *Device) Refuse(err error) {
 // Name implements udp.Device.
 func (d *Device) Name() string { return d.name }
 
+// Lanes implements udp.Device.
+func (d *Device) Lanes() int { return 1 }
+
 // Read implements udp.Device.
-func (d *Device) Read(packets [][]byte) (int, error) {
+func (d *Device) Read(_ int, room []byte, bursts []udp.Burst) (int, error) {
 	select {
 	case <-d.closed:
 		return 0, net.ErrClosed
 	case <-d.deleted:
 		return 0, fmt.Errorf("device %s was deleted", d.name)
 	case p := <-d.toTunnel:
-		packets[0] = append(packets[0][:0], p...)
+		bursts[0] = udp.Burst{Data: room[:copy(room, p)]}
 	}
-	n := 1
-	for n < len(packets) {
-		select {
-		case p := <-d.toTunnel:
-			packets[n] = append(packets[n][:0], p...)
-			n++
-		default:
-			return n, nil
-		}
-	}
-	return n, nil
+	return 1, nil
 }
 
-// Write implements udp.Device.
-func (d *Device) Write(packets [][]byte) (int, error) {
+// Write implements udp.Device. Packets that were merged arrive as they are.
+func (d *Device) Write(_ int, _ udp.Offload, parts [][]byte) error {
 	d.mu.Lock()
 	refuse := d.refuse
 	d.mu.Unlock()
 	if refuse != nil {
-		return 0, refuse
+		return refuse
 	}
-	for i, p := range packets {
-		select {
-		case <-d.closed:
-			return i, net.ErrClosed
-		case d.toKernel <- slices.Clone(p):
-		}
+	select {
+	case <-d.closed:
+		return net.ErrClosed
+	case d.toKernel <- slices.Concat(parts...):
+		return nil
 	}
-	return len(packets), nil
 }
 
 // Close implements udp.Device.

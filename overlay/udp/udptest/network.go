@@ -70,7 +70,9 @@ var _ udp.Conn = (*conn)(nil)
 
 func (c *conn) Local() netip.AddrPort { return c.local }
 
-func (c *conn) Read(batch []udp.Datagram) (int, error) {
+func (c *conn) Lanes() int { return 1 }
+
+func (c *conn) Read(_ int, batch []udp.Datagram) (int, error) {
 	select {
 	case <-c.closed:
 		return 0, net.ErrClosed
@@ -94,21 +96,23 @@ func (c *conn) Read(batch []udp.Datagram) (int, error) {
 func fill(to *udp.Datagram, d udp.Datagram) {
 	to.Data = to.Data[:min(cap(to.Data), len(d.Data))]
 	copy(to.Data, d.Data)
-	to.Addr = d.Addr
+	to.Addr, to.Segment = d.Addr, 0
 }
 
-func (c *conn) Write(batch []udp.Datagram) (int, error) {
+func (c *conn) Write(_ int, batch []udp.Datagram) (int, error) {
 	for i, d := range batch {
 		select {
 		case <-c.closed:
 			return i, net.ErrClosed
 		default:
 		}
-		// IPv4's limit: 65535 less the headers of IP and UDP.
-		if len(d.Data) > 65507 {
-			return i, syscall.EMSGSIZE
+		for _, segment := range udp.Segments(d) {
+			// IPv4's limit: 65535 less the headers of IP and UDP.
+			if len(segment) > 65507 {
+				return i, syscall.EMSGSIZE
+			}
+			c.network.Send(c.local, d.Addr, segment)
 		}
-		c.network.Send(c.local, d.Addr, d.Data)
 	}
 	return len(batch), nil
 }
