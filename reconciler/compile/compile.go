@@ -3,10 +3,10 @@
 // same state, and what did not change is the same group as last time.
 //
 // One file per concern: host.go (bridges, addresses, settings), pods.go,
-// peers.go (routes and tunnel peers), balancers.go (load balancer addresses
-// that this node announces), subnet_file.go, masquerade.go and services.go
-// (nftables elements). subnets.go and ipam.go say which addresses this node
-// and its pods have.
+// tunnel.go and vxlan.go (the ends of tunnels), mtu.go, peers.go (the ways to
+// peers), balancers.go (load balancer addresses that this node announces),
+// subnet_file.go, masquerade.go and services.go (nftables elements). subnets.go
+// and ipam.go say which addresses this node and its pods have.
 package compile
 
 import (
@@ -19,13 +19,6 @@ import (
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
-
-// TunnelDevice is the name of the udp backend's TUN device.
-const TunnelDevice = "poplin0"
-
-// tunnelQueue is the TUN device's queue length in packets: what waits while
-// the daemon restarts.
-const tunnelQueue = 4000
 
 // Input is all that a state depends on.
 type Input struct {
@@ -50,6 +43,9 @@ type Host struct {
 	// BridgeNetfilter says that the br_netfilter module is there, so that a
 	// bridge can hand its packets to netfilter.
 	BridgeNetfilter bool
+	// BadChecksumOffload says that this kernel's VXLAN links send wrong
+	// checksums if they leave them to what is below them.
+	BadChecksumOffload bool
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
@@ -195,6 +191,10 @@ type builder struct {
 	// announced are the load balancer addresses that this node answers for.
 	announced []services.Balancer
 	problems  []Problem
+
+	udp    bool                              // the tunnel of the udp backend is there
+	vteps  map[reconciler.FDBEntryKey]string // who has which VXLAN address
+	places map[string]schema.Place           // of Nodes by name
 }
 
 // problem reports something once, however many objects it concerns.

@@ -62,6 +62,9 @@ type Facts struct {
 	// BridgeNetfilter says that br_netfilter is there, which can hand
 	// bridged packets to netfilter.
 	BridgeNetfilter bool
+	// BadChecksumOffload says that VXLAN links of this kernel send wrong
+	// checksums if they leave them to what is below them.
+	BadChecksumOffload bool
 }
 
 // Facts reads the facts. From then on Changes receives when they change.
@@ -72,7 +75,7 @@ func (t *Target) Facts(ctx context.Context) (Facts, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bridgeNF = bridgeNetfilter()
-	return Facts{BridgeNetfilter: t.bridgeNF}, nil
+	return Facts{BridgeNetfilter: t.bridgeNF, BadChecksumOffload: before57()}, nil
 }
 
 func bridgeNetfilter() bool {

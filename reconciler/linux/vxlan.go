@@ -166,3 +166,18 @@ func (t *Target) doEntry(link string, remove bool, e neighbourEntry) error {
 	}
 	return err
 }
+
+// before57 reports whether the kernel is older than 5.7, whose UDP tunnels
+// compute checksums of encapsulated packets wrongly when they are masqueraded
+// (kubernetes/kubernetes#88986).
+func before57() bool {
+	var uts unix.Utsname
+	if unix.Uname(&uts) != nil {
+		return false
+	}
+	var major, minor int
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(uts.Release[:]), "%d.%d", &major, &minor); n != 2 {
+		return false
+	}
+	return major < 5 || major == 5 && minor < 7
+}

@@ -30,6 +30,9 @@ type Self struct {
 	Name    string
 	Subnets []netip.Prefix // owned and confirmed: pinned, or claimed and uncontested
 	Pods    []Pod          // sorted by namespace and name
+	// Former are the backends that peers may still use towards this node,
+	// which announces another one by now.
+	Former []Backend
 }
 
 // Peer is another node.
@@ -54,8 +57,12 @@ func (p Peer) SameNode(o Peer) bool {
 
 // Backend is how a peer is reached, as the peer itself announces it.
 type Backend struct {
-	Kind string // udp, host-gw, none
-	Port uint16 // 0 where the kind has none
+	Kind string // udp, vxlan, host-gw, none
+	Port uint16 // 0: the kind has none, or its default
+	// VNI and MAC, of its device, are those of a node with vxlan; 0: the default,
+	// and the one that its name gives.
+	VNI uint32
+	MAC [6]byte
 }
 
 // Pod is a pod with its addresses, as the node that runs it says.

@@ -40,6 +40,8 @@ type Daemon struct {
 	watcher    *source.Watcher
 	membership *membership
 	addresses  *addressBook
+	backends   *backendBook // of the loop's goroutine, as is expiry
+	expiry     *time.Timer  // of the next former backend
 	readiness  *readiness
 	outside    outside
 	account    account
@@ -81,8 +83,13 @@ func New(o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	backends, err := openBackendBook(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	d := &Daemon{
-		o: o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
+		backends: backends,
+		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
 		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
 		accepted: make(chan struct{}), compiler: compile.New(), unkept: make(chan struct{}, 1),
 		links: reconciler.NewShare(reconciler.KindLink), heard: heardPods{},

@@ -132,7 +132,7 @@ func (d *Daemon) State(ctx context.Context) (api.State, error) {
 func stateOf(f facts, g goal, observed reconciler.State) api.State {
 	s := api.State{
 		APIVersion: api.APIVersion, Kind: "State", Node: f.node, Members: f.members, Underlay: f.underlay,
-		BridgeNetfilter: f.bridgeNF, RunDir: f.runDir, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
+		BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, Backends: f.backends, RunDir: f.runDir, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
 	}
 	if f.revision != nil {
 		s.Revision = f.revision.ID
@@ -179,6 +179,10 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	if err != nil {
 		return l, err
 	}
+	backends, err := openBackendBook(o.StateDir)
+	if err != nil {
+		return l, err
+	}
 	members, err := overlay.ReadState(o.StateDir, settingsOf(next.Config, o.Node))
 	if err != nil {
 		return l, err
@@ -196,7 +200,7 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	}
 	l.facts = facts{
 		node: o.Node, runDir: o.RunDir, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
-		gossip: true, bridgeNF: host.BridgeNetfilter,
+		gossip: true, bridgeNF: host.BridgeNetfilter, badChecksums: host.BadChecksumOffload, backends: backends.all(),
 		health: lastHealth(o, t.linux.Namespaces(), l.last, next),
 	}
 	for i := range l.facts.members.Peers {
@@ -265,6 +269,7 @@ func PlanOffline(state api.State, dir, node string) (api.Plan, error) {
 	}
 	f := facts{
 		node: state.Node, runDir: state.RunDir, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
+		badChecksums: state.BadChecksumOffload, backends: state.Backends,
 		addresses: state.PodAddresses, observed: state.Observed, gossip: true,
 	}
 	if state.PodsReady != nil {

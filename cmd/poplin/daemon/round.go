@@ -30,7 +30,7 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 	if err != nil {
 		return reconciler.Desired{}, err
 	}
-	f.bridgeNF = host.BridgeNetfilter
+	f.bridgeNF, f.badChecksums = host.BridgeNetfilter, host.BadChecksumOffload
 	var underlayProblem error
 	f.underlay, underlayProblem = underlayOf(ctx, d.targets.linux, d.o, revision)
 	if underlayProblem != nil {
@@ -42,6 +42,8 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 			return reconciler.Desired{}, err
 		}
 		f.members = d.membership.snapshot()
+		d.expireBackends(f)
+		f.backends = d.backends.all()
 	}
 	namespaces := d.targets.linux.Namespaces()
 	if f.gossip {
@@ -106,8 +108,8 @@ func preferFamily(addresses []netip.Addr, family string) []netip.Addr {
 // announce tells the other nodes about this one.
 func (d *Daemon) announce(r *revision, g goal) {
 	a := overlay.Announcement{
-		Underlay: advertised(r.Config, d.o.Node, g.host.Underlay.Addresses), Backend: string(r.Config.Cluster.Overlay.Backend), Port: r.Config.Cluster.Overlay.Port,
-		MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
+		Underlay:  advertised(r.Config, d.o.Node, g.host.Underlay.Addresses),
+		Transport: transportOf(d.announced(r.Config.Cluster)), MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
 	}
 	if rejected := d.documents.state().rejected; rejected != nil {
 		a.Rejected = &overlay.Rejection{Revision: rejected.Revision, Error: firstError(rejected.Diagnostics)}
@@ -129,6 +131,7 @@ func advertised(c *schema.Config, self string, addresses []netip.Addr) []netip.A
 // report keeps the account of a round. It runs on the loop's goroutine.
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
+	d.backendReady(r)
 	if d.documents.toKeep() {
 		select {
 		case d.unkept <- struct{}{}:
