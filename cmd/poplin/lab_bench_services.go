@@ -60,7 +60,7 @@ into a namespace of its own. Kernel time is what the daemon, or nft, spent in sy
 
 // makeQuick changes what was not said.
 func (o *benchServicesOptions) makeQuick(cmd *cobra.Command) {
-	for name, value := range map[string]string{"services": "3x1,50x3", "changes": "2", "rounds": "1", "while": "20ms", "kube-proxy": "50"} {
+	for name, value := range map[string]string{"services": "4x1,50x3", "changes": "2", "rounds": "1", "while": "20ms", "kube-proxy": "50"} {
 		if f := cmd.Flags().Lookup(name); !f.Changed {
 			_ = f.Value.Set(value) // they are all valid
 		}
