@@ -30,20 +30,6 @@ type Config struct {
 	Automatic int            // cluster IPs and node ports that nobody wrote down
 }
 
-// PodsOn lists the pods that are on a node, sorted by namespace and name.
-func (c *Config) PodsOn(node string) []*Pod {
-	if c.podsOn != nil {
-		return c.podsOn[node]
-	}
-	var out []*Pod
-	for _, p := range c.Pods {
-		if p.NodeName == node {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
 // Backend is the way in which nodes reach each other's pods.
 type Backend string
 
