@@ -100,7 +100,11 @@ func benchServices(cmd *cobra.Command, name string, o benchServicesOptions) erro
 func newLabBenchAgentCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "agent", Hidden: true, Args: cobra.NoArgs}
 	add := func(use string, args int, run func(ctx context.Context, args []string) (any, error)) {
-		cmd.AddCommand(&cobra.Command{Use: use, Args: cobra.ExactArgs(args), RunE: func(cmd *cobra.Command, args []string) error {
+		check := cobra.ExactArgs(args)
+		if args < 0 {
+			check = cobra.MinimumNArgs(1)
+		}
+		cmd.AddCommand(&cobra.Command{Use: use, Args: check, RunE: func(cmd *cobra.Command, args []string) error {
 			answer, err := run(cmd.Context(), args)
 			if err != nil {
 				return withCode(exitRuntime, err)
@@ -109,6 +113,8 @@ func newLabBenchAgentCommand() *cobra.Command {
 		}})
 	}
 	add("usage", 0, func(context.Context, []string) (any, error) { return bench.ReadUsage() })
+	add("far", 0, func(ctx context.Context, _ []string) (any, error) { return nil, bench.Far(ctx) })
+	add("near", -1, func(ctx context.Context, args []string) (any, error) { return bench.Near(ctx, args) })
 	add("serve", 1, func(ctx context.Context, args []string) (any, error) { return nil, bench.Serve(ctx, args[0]) })
 	add("connect", 2, func(ctx context.Context, args []string) (any, error) {
 		while, err := time.ParseDuration(args[1])

@@ -76,6 +76,9 @@ func writeNode(w io.Writer, s api.Status, now time.Time) {
 			fmt.Fprintf(w, " :%d", s.Overlay.Port)
 		}
 		fmt.Fprintf(w, "  mtu %d  over %s %s\n", s.Overlay.MTU, s.Underlay.Link, joinText(s.Underlay.Addresses))
+		for _, former := range s.Overlay.Former {
+			fmt.Fprintf(w, "          %s is still accepted\n", former)
+		}
 	}
 }
 

@@ -85,7 +85,7 @@ func (b *builder) vtepOf(p view.Peer) []reconciler.Object {
 	if p.Backend.Kind != string(schema.BackendVXLAN) || !underlay.IsValid() {
 		return nil
 	}
-	link, mac := segmentOf(p.Backend).link(), b.vtepMAC(p)
+	link, mac := segmentOf(p.Backend).link(), reconciler.MAC(Reached(b.cluster, p).MAC)
 	key := reconciler.FDBEntryKey{MAC: mac, Link: link}
 	if other, taken := b.vteps[key]; taken || mac == VTEP(b.cluster, b.Host.Node) {
 		b.problem(fmt.Sprintf("%s announces the VXLAN address %s, which %s has", p.Name, mac, cmp.Or(other, "this node")), "give one of the two another --node")
@@ -104,12 +104,14 @@ func (b *builder) vtepOf(p view.Peer) []reconciler.Object {
 	return append(out, reconciler.FDBEntry{MAC: mac, Link: link, Destination: underlay})
 }
 
-// vtepMAC is a peer's, as it says or as its name gives.
-func (b *builder) vtepMAC(p view.Peer) reconciler.MAC {
-	if p.Backend.MAC != [6]byte{} {
-		return p.Backend.MAC
+// Reached is a peer's backend with what its name gives where it has not said
+// it.
+func Reached(c *schema.Cluster, p view.Peer) view.Backend {
+	out := p.Backend
+	if out.Kind == string(schema.BackendVXLAN) && out.MAC == [6]byte{} {
+		out.MAC = VTEP(c, p.Name)
 	}
-	return VTEP(b.cluster, p.Name)
+	return out
 }
 
 // vtepAddress is the address by which the neighbour entry of a peer goes; the

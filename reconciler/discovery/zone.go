@@ -170,6 +170,9 @@ func (u *update) replace(old, next records) {
 	}
 	for _, n := range next.own {
 		delete(gone, n.name)
+		if len(n.name) > greatestName {
+			continue // a long domain: nobody can ask for it
+		}
 		if have := u.get(n.name); have == nil || !slices.Equal(have.sets, n.sets) {
 			u.set(n.name, n.sets)
 			u.changed = true
@@ -290,7 +293,9 @@ func (n nodePods) records(suffix string) []shared {
 			addresses = n.underlay
 		}
 		for _, a := range addresses {
-			out = append(out, shared{label(dashed(a)) + label(p.Namespace) + suffix, addressType(a), string(a.AsSlice())})
+			if name := label(dashed(a)) + label(p.Namespace) + suffix; len(name) <= greatestName {
+				out = append(out, shared{name, addressType(a), string(a.AsSlice())})
+			}
 		}
 	}
 	return out

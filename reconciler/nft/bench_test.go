@@ -107,3 +107,14 @@ func BenchmarkReadBack10000x10(b *testing.B) {
 		observe(b, x)
 	}
 }
+
+func BenchmarkCountersOf10000(b *testing.B) {
+	x := target(b, newNetns(b))
+	reach(b, x, many(10000, 1))
+	for b.Loop() {
+		all, err := x.Counters(context.Background())
+		if err != nil || len(all) != 20000 {
+			b.Fatal(len(all), err)
+		}
+	}
+}

@@ -5,6 +5,7 @@ package view
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -63,6 +64,14 @@ type Backend struct {
 	// and the one that its name gives.
 	VNI uint32
 	MAC [6]byte
+}
+
+// String names the kind, with the port where there is one.
+func (b Backend) String() string {
+	if b.Port == 0 {
+		return b.Kind
+	}
+	return fmt.Sprintf("%s port %d", b.Kind, b.Port)
 }
 
 // Pod is a pod with its addresses, as the node that runs it says.

@@ -88,6 +88,11 @@ type Overlay struct {
 	Backend string `json:"backend"`
 	Port    uint16 `json:"port,omitempty"`
 	MTU     int    `json:"mtu"`
+	// VTEP is the link-layer address of the node's VXLAN link.
+	VTEP string `json:"vtep,omitempty"`
+	// Former are backends that peers may still use, until they have heard of
+	// the change.
+	Former []string `json:"former,omitempty"`
 	// Offloads are the means by which the udp backend is fast that are in use,
 	// OffloadsMissing those that the kernel lacks or that are turned off: words
 	// such as "vnet tso gso gro".
@@ -129,6 +134,7 @@ type Peer struct {
 	Address   string         `json:"address"`
 	Subnets   []netip.Prefix `json:"subnets"`
 	Backend   string         `json:"backend"`
+	VTEP      string         `json:"vtep,omitempty"`
 	MTU       int            `json:"mtu"`
 	Revision  string         `json:"revision"`
 	Digest    string         `json:"digest"`

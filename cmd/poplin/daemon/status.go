@@ -68,7 +68,11 @@ func fillNode(s *api.Status, a accountState) {
 	}
 	c := a.facts.revision.Config
 	s.Underlay = api.Underlay{Link: g.host.Underlay.Link, Addresses: g.host.Underlay.Addresses, MTU: g.host.Underlay.MTU}
-	s.Overlay = api.Overlay{Backend: string(c.Cluster.Overlay.Backend), Port: c.Cluster.Overlay.Port, MTU: g.MTU}
+	own := ownBackend(c.Cluster, s.Node)
+	s.Overlay = api.Overlay{Backend: own.Kind, Port: own.Port, MTU: g.MTU, VTEP: transportOf(own).VTEP}
+	for _, f := range g.view.Self.Former {
+		s.Overlay.Former = append(s.Overlay.Former, f.String())
+	}
 	for _, sub := range g.Subnets {
 		out := api.Subnet{CIDRs: sub.Prefixes, Class: "claimed", Bridge: sub.Bridge, Pods: podsIn(sub, g)}
 		if sub.Pinned {
@@ -130,7 +134,7 @@ func fillMembers(s *api.Status, a accountState) {
 	}
 	for _, p := range peersOf(a.facts.revision.Config, s.Node, members) {
 		out := api.Peer{
-			Name: p.Name, State: string(p.State), Subnets: p.Subnets, Backend: p.Backend.Kind, MTU: p.MTU,
+			Name: p.Name, State: string(p.State), Subnets: p.Subnets, Backend: p.Backend.Kind, VTEP: transportOf(compile.Reached(a.facts.revision.Config.Cluster, p)).VTEP, MTU: p.MTU,
 			External: external(a.facts.revision.Config, p.Name),
 		}
 		if len(p.Underlay) > 0 {
