@@ -15,6 +15,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 		HostNetwork: s.HostNetwork,
 		Hostname:    s.Hostname,
 		Subdomain:   s.Subdomain,
+		DNSPolicy:   DNSPolicy(orDefault(s.DNSPolicy, string(DNSClusterFirst))),
 		Subnet:      c.meta.Annotations["poplin/subnet"],
 		Weight:      c.weight(),
 	}
@@ -23,6 +24,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 	}
 	c.containers(s.Containers, out)
 	c.sysctls(s.SecurityContext.Sysctls, out)
+	c.podDNS(s.DNSConfig, out)
 	if length := len(out.Namespace) + 1 + len(out.Name.Name); length > maxNamespaceFile {
 		c.refuse("/metadata/name", "namespace and name together have %d characters; the name of the pod's network namespace has room for %d", length-1, maxNamespaceFile-1)
 	}
@@ -79,6 +81,24 @@ func (c *conversion) sysctls(list []sysctlSpec, out *Pod) {
 			c.refuse(pointer("/spec/securityContext/sysctls").item(i).field("name"), "%s is set twice", s.Name)
 		}
 		out.Sysctls[path] = s.Value
+	}
+}
+
+// maxSearches is how many characters the search list of a pod may have
+// (Kubernetes' MaxDNSSearchListChars).
+const maxSearches = 2048
+
+// podDNS reads dnsConfig, with the limits that Kubernetes has.
+func (c *conversion) podDNS(d dnsConfigSpec, out *Pod) {
+	out.DNSConfig = DNSConfig{Nameservers: addresses(d.Nameservers), Searches: d.Searches}
+	for _, o := range d.Options {
+		out.DNSConfig.Options = append(out.DNSConfig.Options, DNSOption(o))
+	}
+	if out.DNSPolicy == DNSNone && len(d.Nameservers) == 0 {
+		c.refuse("/spec/dnsPolicy", "the policy None needs a nameserver in dnsConfig")
+	}
+	if n := len(strings.Join(d.Searches, " ")); n > maxSearches {
+		c.refuse("/spec/dnsConfig/searches", "the search list has %d characters; C libraries have room for %d", n, maxSearches)
 	}
 }
 
