@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/poplin-net/poplin/reconciler"
@@ -28,9 +29,10 @@ func replaced(s reconciler.State, to string) reconciler.State {
 	for g := range s.Groups() {
 		if g.Name == "service 0" {
 			next := &reconciler.Group{Name: g.Name, Objects: append([]reconciler.Object{}, g.Objects...)}
-			e := next.Objects[1].(reconciler.Element)
+			i := slices.IndexFunc(next.Objects, func(o reconciler.Object) bool { return o.(reconciler.Element).Set == reconciler.SetEndpoints })
+			e := next.Objects[i].(reconciler.Element)
 			e.Target = netip.MustParseAddrPort(to)
-			next.Objects[1] = e
+			next.Objects[i] = e
 			g = next
 		}
 		groups = append(groups, g)
