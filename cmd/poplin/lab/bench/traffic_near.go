@@ -201,19 +201,19 @@ func (n *near) trips(ctx context.Context, while time.Duration) (Sample, error) {
 		return Sample{}, err
 	}
 	defer c.Close()
-	fd, done, err := blocking(c)
+	r, err := newRawConn(c)
 	if err != nil {
 		return Sample{}, err
 	}
-	defer done()
+	defer r.close()
 	var times []float64
 	one := []byte{'x'}
 	for started := time.Now(); time.Since(started) < while; {
 		before := time.Now()
-		if _, err := unix.Write(fd, one); err != nil {
+		if err := r.write(one); err != nil {
 			return Sample{}, err
 		}
-		if k, err := unix.Read(fd, one); err != nil || k != 1 {
+		if k, err := r.read(one); err != nil || k != 1 {
 			return Sample{}, fmt.Errorf("the echo ended: %w", errors.Join(err, io.ErrUnexpectedEOF))
 		}
 		times = append(times, float64(time.Since(before))/float64(time.Microsecond))
