@@ -73,19 +73,20 @@ func (r *inbound) round() error {
 	return nil
 }
 
-// split takes the packets of a datagram. One of a stranger is not looked into.
+// split takes the packets of a datagram. Of a stranger's, it does not look at
+// each: a flood is no reason to stop working.
 func (r *inbound) split(table *table, d *Datagram) {
 	data, size := d.Data, d.Segment
-	if size == 0 || size > len(data) {
-		size = max(1, len(data))
-	}
-	if _, known := table.byAddress[d.Addr.Addr()]; !known {
-		r.drop(uint64(max(1, (len(data)+size-1)/size)), UnknownPeer, nil, d.Addr, data[:min(size, len(data))], nil)
+	if size == 0 || size >= len(data) {
+		r.take(table, d.Addr, data)
 		return
 	}
-	for len(data) > size {
+	if _, known := table.byAddress[d.Addr.Addr()]; !known {
+		r.drop(uint64((len(data)+size-1)/size), UnknownPeer, nil, d.Addr, data[:size], nil)
+		return
+	}
+	for ; len(data) > size; data = data[size:] {
 		r.take(table, d.Addr, data[:size:size])
-		data = data[size:]
 	}
 	r.take(table, d.Addr, data)
 }
