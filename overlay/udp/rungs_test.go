@@ -42,8 +42,7 @@ func TestParseRungs(t *testing.T) {
 	}
 }
 
-// TestKernelRungs forces each rung of the ladder away in turn, at both ends
-// and at one only.
+// TestKernelRungs forces each rung of the ladder away in turn.
 func TestKernelRungs(t *testing.T) {
 	if !inFreshNamespace(t) {
 		return
@@ -60,7 +59,12 @@ func TestKernelRungs(t *testing.T) {
 			} else {
 				tuning.Rungs = r
 			}
+			// At one end only, over the other family; the ends do not depend on
+			// each other.
 			for _, ipv6 := range []bool{false, true} {
+				if ipv6 && change != "all" && change != "none" {
+					continue
+				}
 				sites := newSites(t)
 				a, b := sites[0], sites[1]
 				a.tuning = tuning

@@ -151,6 +151,15 @@ func (n *near) streams(ctx context.Context, streams int, while time.Duration) (S
 	return s, errors.Join(err, errOf(failures))
 }
 
+// errOf joins errors of goroutines that have ended.
+func errOf(list chan error) (err error) {
+	close(list)
+	for e := range list {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
 func stream(ctx context.Context, end time.Time) (sent int64, err error) {
 	c, err := dial(ctx, portSink)
 	if err != nil {
