@@ -78,7 +78,7 @@ var libraryRules = []libraryRule{
 	{"net", append(notIn(pure), "reconciler"), "pure: addresses are netip values; the engine formats MAC addresses with it"},
 	{"syscall", notIn(append(pure, "reconciler")), "pure"},
 	{"golang.org/x/sys", notIn(append(pure, "reconciler")), "pure"},
-	{"unsafe", []string{"overlay/udp", "reconciler/discovery/dns", "reconciler/linux", "reconciler/nft", "cmd/poplin/lab"}, "for system calls only"},
+	{"unsafe", []string{"overlay/udp", "reconciler/discovery/dns", "reconciler/linux", "reconciler/nft", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "for system calls only"},
 }
 
 // pure are the packages without effects.

@@ -133,7 +133,7 @@ func (t *tun) Read(lane int, room []byte, bursts []Burst) (int, error) {
 		return 0, net.ErrClosed
 	}
 	defer t.leave()
-	fd, n := t.list[lane], 0
+	fd, n, slept := t.list[lane], 0, false
 	for n < len(bursts) && len(room) >= maxBurst {
 		size, errno := t.read(fd, room[:maxBurst], &bursts[n])
 		switch {
@@ -142,12 +142,16 @@ func (t *tun) Read(lane int, room []byte, bursts []Burst) (int, error) {
 			room = room[size:]
 			n++
 			t.spinners[lane].found()
+			if slept && n == 1 && bursts[0].Offload.Kind == segmentsNone {
+				return n, nil // probably alone, and somebody waits for it
+			}
 		case n > 0: // an error, being final, comes again
 			return n, nil
 		case errno == unix.EAGAIN:
 			if t.spinners[lane].again() {
 				continue
 			}
+			slept = true
 			if err := t.await(fd, unix.POLLIN); err != nil {
 				return 0, err
 			}

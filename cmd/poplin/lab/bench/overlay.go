@@ -5,7 +5,6 @@ package bench
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -293,13 +292,4 @@ func withFloor(f Figure, what string) Figure {
 		return f.atMost(floorCPU)
 	}
 	return f
-}
-
-// errOf joins errors of goroutines that have ended.
-func errOf(list chan error) (err error) {
-	close(list)
-	for e := range list {
-		err = errors.Join(err, e)
-	}
-	return err
 }
