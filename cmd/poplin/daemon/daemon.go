@@ -43,6 +43,7 @@ type Daemon struct {
 	membership *membership
 	addresses  *addressBook
 	keys       *wg.Keys
+	keyReady   string       // the public key with which the device was set up; of the loop's goroutine
 	backends   *backendBook // of the loop's goroutine, as is expiry
 	expiry     *time.Timer  // of the next former backend
 	readiness  *readiness
@@ -97,6 +98,7 @@ func New(o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		keys:     keys,
+		keyReady: keys.Public(),
 		backends: backends,
 		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
 		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
