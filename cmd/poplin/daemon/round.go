@@ -64,6 +64,9 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 	}
 	d.announce(revision, g)
 	if f.gossip {
+		d.paths.Follow(pathsOf(f, g))
+	}
+	if f.gossip {
 		d.readiness.remember(g, namespaces)
 		d.readiness.follow(f, g, namespaces)
 	}
