@@ -2,6 +2,7 @@ package schema
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -15,6 +16,7 @@ const (
 	defaultGossipPort   = 8286
 	defaultLengthIPv4   = 24
 	defaultLengthIPv6   = 64
+	defaultNDots        = 3    // web.default.svc fails under musl with 2; 5 costs four futile queries per outside name
 	minMTUIPv6          = 1280 // RFC 8200 section 5
 )
 
@@ -23,6 +25,7 @@ func newClusterDocument() *clusterDocument {
 	d := &clusterDocument{}
 	d.Spec.Masquerade.Enabled = true
 	d.Spec.DNS.Enabled = true
+	d.Spec.DNS.NDots = defaultNDots
 	d.Spec.RemovalLimit.name = ""
 	d.Spec.RemovalLimit.number = -1
 	return d
@@ -51,6 +54,7 @@ func (c *conversion) cluster(d *clusterDocument) *Cluster {
 	out.Gossip.AllowedCIDRs = prefixes(s.Gossip.AllowedCIDRs)
 	c.overlay(s.Overlay, out)
 	c.dns(s.DNS, out)
+	c.upstreams(s.DNS.Upstreams, out)
 	c.nodePortAddresses(s.NodePortAddresses, out)
 	c.removalLimit(s.RemovalLimit, out)
 	c.clusterRanges(out)
@@ -122,6 +126,8 @@ func (c *conversion) dns(s dnsSpec, out *Cluster) {
 	out.DNS.Enabled = s.Enabled
 	out.DNS.Domain = orDefault(s.Domain, defaultDomain)
 	out.DNS.Addresses = addresses(s.Addresses)
+	out.DNS.NDots = s.NDots
+	out.DNS.AllowFrom = prefixes(s.AllowFrom)
 	c.onePerFamily(at, out.DNS.Addresses)
 	for i, a := range out.DNS.Addresses {
 		c.unicast(at.item(i), a)
@@ -138,6 +144,30 @@ func (c *conversion) dns(s dnsSpec, out *Cluster) {
 		if a := addrAt(p, 10); p.Contains(a) {
 			out.DNS.Addresses = append(out.DNS.Addresses, a)
 		}
+	}
+}
+
+// dnsPort is where resolvers listen.
+const dnsPort = 53
+
+// upstreams reads whom to ask about names outside of the cluster.
+func (c *conversion) upstreams(list []string, out *Cluster) {
+	for i, text := range list {
+		at := pointer("/spec/dns/upstreams").item(i)
+		a, _ := parseIPPort(text)
+		if a.Port() == 0 {
+			a = netip.AddrPortFrom(a.Addr(), dnsPort)
+		}
+		if slices.Contains(out.DNS.Upstreams, a) {
+			c.refuse(at, "%s is listed twice", a)
+		}
+		if a.Port() == dnsPort && slices.Contains(out.DNS.Addresses, a.Addr()) {
+			c.refuse(at, "%s is the cluster's own DNS", a.Addr())
+		}
+		if !a.Addr().IsLoopback() { // a resolver on every node is as good as any
+			c.unicast(at, a.Addr())
+		}
+		out.DNS.Upstreams = append(out.DNS.Upstreams, a)
 	}
 }
 

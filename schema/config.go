@@ -30,20 +30,6 @@ type Config struct {
 	Automatic int            // cluster IPs and node ports that nobody wrote down
 }
 
-// PodsOn lists the pods that are on a node, sorted by namespace and name.
-func (c *Config) PodsOn(node string) []*Pod {
-	if c.podsOn != nil {
-		return c.podsOn[node]
-	}
-	var out []*Pod
-	for _, p := range c.Pods {
-		if p.NodeName == node {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
 // Backend is the way in which nodes reach each other's pods.
 type Backend string
 
@@ -103,6 +89,9 @@ type Cluster struct {
 		Enabled   bool
 		Domain    string
 		Addresses []netip.Addr
+		Upstreams []netip.AddrPort // up to three; none: those of the node's resolv.conf
+		NDots     int              // of pods' resolv.conf
+		AllowFrom []netip.Prefix   // clients besides the node and pods
 	}
 	NodePortRange     PortRange
 	NodePortAddresses struct {
@@ -192,69 +181,6 @@ func (p Protocol) String() string {
 	}
 	return "TCP"
 }
-
-// Pod is a network namespace with labels on one node, or with HostNetwork the
-// node's own address.
-type Pod struct {
-	Meta
-	NodeName    string
-	HostNetwork bool
-	Hostname    string
-	Subdomain   string
-	Ports       []ContainerPort // of all containers, in order
-	// Probes are the readiness probes of all containers, in order; the pod is
-	// ready when all of them say so. Without any, it is ready when something
-	// listens on its TCP ports.
-	Probes []Probe
-	// Sysctls are those of securityContext that start with net., keys with
-	// slashes (net/core/somaxconn).
-	Sysctls map[string]string
-	// StaticIPs is the annotation poplin/ip, at most one per family.
-	StaticIPs []netip.Addr
-	// Subnet is the annotation poplin/subnet: the Subnet to take an address from.
-	Subnet string
-	// Weight is the annotation poplin/weight, 1 where there is none.
-	Weight int
-}
-
-// ContainerPort is a port that a pod says it listens on.
-type ContainerPort struct {
-	Name     string
-	Port     uint16
-	Protocol Protocol
-}
-
-// Probe looks whether a container is ready, as Kubernetes' readinessProbe
-// does. Exactly one of TCP, HTTP and Exec is set.
-type Probe struct {
-	TCP  *TCPProbe
-	HTTP *HTTPProbe
-	Exec []string // a command and its arguments; exit code 0 is success
-
-	InitialDelay time.Duration // from when the pod is there to the first look
-	Period       time.Duration
-	Timeout      time.Duration // of one look
-	// So many looks in a row change what is thought of the container.
-	SuccessThreshold, FailureThreshold int
-}
-
-// TCPProbe succeeds when the port accepts a connection.
-type TCPProbe struct {
-	Host netip.Addr // zero: the pod's first address
-	Port uint16
-}
-
-// HTTPProbe succeeds when a GET is answered with a status from 200 to 399.
-type HTTPProbe struct {
-	Host    netip.Addr // zero: the pod's first address
-	Port    uint16
-	Path    string // starts with /; with a query, if there is one
-	TLS     bool   // certificates are not looked at
-	Headers []Header
-}
-
-// Header is a field of an HTTP request; Host stands for the request's host.
-type Header struct{ Name, Value string }
 
 // Service is a name with stable addresses for a set of endpoints.
 type Service struct {

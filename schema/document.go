@@ -59,6 +59,9 @@ type dnsSpec struct {
 	Enabled   bool     `json:"enabled"`
 	Domain    string   `json:"domain"`
 	Addresses []string `json:"addresses"`
+	Upstreams []string `json:"upstreams"`
+	NDots     int      `json:"ndots"`
+	AllowFrom []string `json:"allowFrom"`
 }
 
 type gossipSpec struct {
@@ -110,10 +113,21 @@ type podSpec struct {
 	HostNetwork     bool            `json:"hostNetwork"`
 	Hostname        string          `json:"hostname"`
 	Subdomain       string          `json:"subdomain"`
+	DNSPolicy       string          `json:"dnsPolicy"`
+	DNSConfig       dnsConfigSpec   `json:"dnsConfig"`
 	Containers      []containerSpec `json:"containers"`
 	SecurityContext struct {
 		Sysctls []sysctlSpec `json:"sysctls"`
 	} `json:"securityContext"`
+}
+
+type dnsConfigSpec struct {
+	Nameservers []string `json:"nameservers"`
+	Searches    []string `json:"searches"`
+	Options     []struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	} `json:"options"`
 }
 
 type containerSpec struct {

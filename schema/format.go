@@ -53,6 +53,8 @@ func formats() map[string]format {
 		"ip-list":             ok("one or two IP addresses with a comma between, one of each family", func(s string) bool { _, ok := parseIPList(s); return ok }),
 		"ip-port":             ok("an IP address, with or without a port (192.0.2.1:8286, [2001:db8::1]:8286)", func(s string) bool { _, ok := parseIPPort(s); return ok }),
 		"ip-range":            ok("an IP address, a range of them (10.0.0.5-10.0.0.9) or a CIDR", func(s string) bool { _, ok := parseAddrRange(s); return ok }),
+		"search-domain":       ok("a domain such as example.com, or a single dot", isSearchDomain),
+		"resolver-option":     ok("a word without : and space", func(s string) bool { return !strings.ContainsAny(s, ": \t\n\r\x00") }),
 		"cluster-ip":          ok("an IP address, None or empty", func(s string) bool { return s == "" || s == "None" || isIP(s) }),
 		"duration-positive":   ok("a time span such as 72h or 90m, above zero", func(s string) bool { d, err := time.ParseDuration(s); return err == nil && d > 0 }),
 		"port-range":          ok("two ports with - between, the first not above the second (30000-32767)", func(s string) bool { _, ok := parsePortRange(s); return ok }),
@@ -75,6 +77,12 @@ func formats() map[string]format {
 }
 
 func isDNSLabel(s string) bool { return len(s) <= 63 && dnsLabel.MatchString(s) }
+
+// isSearchDomain allows what Kubernetes does: a dot at the end or alone, and
+// underscores.
+func isSearchDomain(s string) bool {
+	return s == "." || isDNSName(strings.ReplaceAll(strings.TrimSuffix(s, "."), "_", "x"))
+}
 
 func isDNSName(s string) bool {
 	if len(s) > 253 {

@@ -47,8 +47,9 @@ var importRules = []importRule{
 	{"systemd", nil, "unit files, and a test of them"},
 	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
 	{"cmd/poplin/lab", []string{"schema", "schema/source", "cmd/poplin/api"}, "the lab runs the real binary: a daemon inside it would be another one"},
+	{"cmd/poplin/lab/bench", []string{"cmd/poplin/lab"}, "measures from outside what the real binary does"},
 	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/probe", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
-	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab"}, "flags and output only: what a command does is somewhere below"},
+	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
 }
 
 // libraryRule says which packages may import a library or a part of the

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -140,8 +141,8 @@ func pingSeen(ts *testscript.TestScript, from, to, address, source string) {
 //	balanced tcp|udp ADDRESS:PORT POD,POD,... COUNT FROM...
 //
 // COUNT connections from each place reach all of the pods and nobody else.
-// Each of three pods gets between 20 % and 47 %, others in proportion; POD*3
-// gets three times as many as POD.
+// Each gets its share, give or take five standard deviations: of three pods and
+// 300 connections between 20 % and 47 %. POD*3 has three times POD's share.
 func balancedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 5 {
 		ts.Fatalf("usage: balanced tcp|udp ADDRESS:PORT POD,POD,... COUNT FROM...")
@@ -166,9 +167,10 @@ func balancedCommand(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("answers from %v, want %s", got, args[2])
 		}
 		for pod, weight := range weights {
-			share := float64(sum*got[pod]) / float64(weight*count)
-			if share < 0.6 || share > 1.41 {
-				ts.Fatalf("%s has %d of %d", pod, got[pod], count)
+			share := float64(weight) / float64(sum)
+			mean, spread := float64(count)*share, 5*math.Sqrt(float64(count)*share*(1-share))
+			if math.Abs(float64(got[pod])-mean) > spread {
+				ts.Fatalf("%s has %d of %d, not %.0f ± %.0f", pod, got[pod], count, mean, spread)
 			}
 		}
 	})

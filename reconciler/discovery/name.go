@@ -10,6 +10,9 @@ import (
 // after its length, a zero at the end. A substring that starts at a label is
 // the name of a parent, and costs nothing.
 
+// greatestName is the length in wire form that a name can have (RFC 1035 2.3.4).
+const greatestName = 255
+
 // reverseV4 and reverseV6 are where the names of addresses are.
 const (
 	reverseV4 = "\x07in-addr\x04arpa\x00"
@@ -101,18 +104,18 @@ func reverseZone(name []byte, ranges []netip.Prefix) int {
 	if labels < 2 {
 		return 0
 	}
-	step := 0
+	var step, length int // bits of a label, and of an address
 	switch string(name[starts[labels-2]:]) {
 	case reverseV4:
-		step = 8
+		step, length = 8, 32
 	case reverseV6:
-		step = 4
+		step, length = 4, 128
 	default:
 		return 0
 	}
 	var bytes [16]byte
 	known := 0 // labels that are numbers, from the right
-	for known < labels-2 && known*step < 32+96*(8-step)/4 {
+	for known < labels-2 && known*step < length {
 		at := starts[labels-3-known]
 		n, ok := reverseLabel(name[at+1:at+1+name[at]], step)
 		if !ok {

@@ -286,3 +286,40 @@ func TestReadersSeeWholeUpdates(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesThatAreTooLong are left out, under a domain that leaves no room.
+func TestNamesThatAreTooLong(t *testing.T) {
+	domain := strings.Repeat("abcdefghi.", 22) + "x" // 221 characters
+	in := discovery.Input{Cluster: cluster()}
+	in.Cluster.DNS.Domain = domain
+	long := strings.Repeat("n", 40)
+	for _, headless := range []bool{false, true} {
+		for _, name := range []string{long, "short"} {
+			s := &schema.Service{Type: schema.ClusterIP, Headless: headless, Ports: []schema.ServicePort{{Name: "a-long-port", Protocol: schema.TCP, Port: 80}}}
+			s.Namespace, s.Name.Name = fmt.Sprint("ns-", headless), name
+			r := services.Service{Document: s}
+			if headless {
+				r.Headless = []services.HeadlessEndpoint{{Address: netip.MustParseAddr("10.244.1.1"), Hostname: long, Ports: []services.HeadlessPort{{Name: "a-long-port", Protocol: schema.TCP, Port: 80}}}}
+			} else {
+				s.ClusterIPs = []netip.Addr{netip.MustParseAddr("10.96.0.20")}
+			}
+			in.Services = append(in.Services, r)
+		}
+	}
+	in.View.Self.Pods = []view.Pod{{Namespace: long, Name: "p", Addresses: []netip.Addr{netip.MustParseAddr("10.244.1.1")}}}
+	zone := discovery.NewZone()
+	zone.Update(in)
+	for _, rr := range listing(t, zone.Table()) {
+		if len(rr.Header().Name) > 254 {
+			t.Errorf("%s", rr)
+		}
+	}
+	if got := ask(zone.Table(), "short.ns-true.svc."+domain, dns.TypeA); got != "A 10.244.1.1" {
+		t.Error(got)
+	}
+	in.Services = nil
+	zone.Update(in)
+	if n := zone.Table().Names(); n != 2 { // of the zone itself
+		t.Errorf("%d names are left", n)
+	}
+}

@@ -59,9 +59,13 @@ func appendBody(b []byte, kind uint16, data string) []byte {
 	return append(b, data...)
 }
 
+// greatestCount is how many records a section can have.
+const greatestCount = 1<<16 - 1
+
 // newSet prepares records of one type with these data, which have no
 // duplicates.
 func newSet(kind uint16, data ...string) Set {
+	data = data[:min(len(data), greatestCount)]
 	var b []byte
 	for _, d := range data {
 		b = appendRecord(b, question, kind, d)

@@ -37,6 +37,8 @@ func ofService(s *services.Service, suffix string) records {
 	d := s.Document
 	base := label(d.Name.Name) + label(d.Namespace) + suffix
 	switch {
+	case len(base) > greatestName:
+		return records{} // a long domain: nobody can ask for it
 	case d.Type == schema.ExternalName:
 		return records{own: []named{{base, []Set{newSet(TypeCNAME, Wire(d.ExternalName))}}}}
 	case d.Headless:
@@ -95,7 +97,7 @@ func ofHeadless(s *services.Service, base string) records {
 	}
 	slices.SortFunc(all, netip.Addr.Compare)
 	out.own = append(out.own, named{base, addressSets(slices.Compact(all))})
-	hosts := hostsOf(s.Headless)
+	hosts := hostsOf(s.Headless, base)
 	for _, h := range hosts {
 		name := h.label + base
 		out.own = append(out.own, named{name, addressSets(h.addresses)})
@@ -114,9 +116,9 @@ func ofHeadless(s *services.Service, base string) records {
 	return out
 }
 
-// hostsOf groups endpoints by their names: the hostname, or else the address
-// with dashes. The order is that of the first addresses.
-func hostsOf(list []services.HeadlessEndpoint) []*host {
+// hostsOf groups endpoints by their names below a base: the hostname, or else
+// the address with dashes. The order is that of the first addresses.
+func hostsOf(list []services.HeadlessEndpoint, base string) []*host {
 	var out []*host
 	byLabel := make(map[string]*host, len(list))
 	for i := range list {
@@ -124,6 +126,9 @@ func hostsOf(list []services.HeadlessEndpoint) []*host {
 		text := e.Hostname
 		if text == "" {
 			text = dashed(e.Address)
+		}
+		if 1+len(text)+len(base) > greatestName {
+			continue
 		}
 		h := byLabel[text]
 		if h == nil {

@@ -161,7 +161,7 @@ func (e *evaluation) runRule(chain string, r rule) (effect, error) {
 			break
 		}
 	}
-	e.step.Rule, e.step.Verdict, e.step.Decides = ruleText(e.rules.family, r), done.text, done.decides
+	e.step.rule, e.step.Verdict, e.step.Decides = r, done.text, done.decides
 	e.way.Steps = append(e.way.Steps, e.step)
 	return done, nil
 }

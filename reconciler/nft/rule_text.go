@@ -13,10 +13,10 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 )
 
-// ruleText gives a rule as nft 1.0.6 lists it.
-func ruleText(f reconciler.Family, r rule) string {
-	p := ruleWriter{family: f, layouts: index()}
-	for _, x := range r {
+// text gives a rule as nft 1.0.6 lists it.
+func (r *Ruleset) text(list rule) string {
+	p := ruleWriter{family: r.family, sets: r.sets}
+	for _, x := range list {
 		p.expression(x)
 	}
 	return strings.Join(p.words, " ")
@@ -25,7 +25,7 @@ func ruleText(f reconciler.Family, r rule) string {
 // ruleWriter runs a rule with texts in the place of values.
 type ruleWriter struct {
 	family    reconciler.Family
-	layouts   map[reconciler.SetName]layout
+	sets      map[reconciler.SetName]*setIndex
 	registers [registerBytes / 4]string
 	words     []string
 	// protocol is a comparison of the protocol that nft does not print if what
@@ -89,7 +89,7 @@ func (p *ruleWriter) verdict(x *expr.Verdict) {
 func (p *ruleWriter) key(set string, register uint32) string {
 	var parts []string
 	at := offset(register) / 4
-	for _, part := range p.layouts[reconciler.SetName(set)].key {
+	for _, part := range p.sets[reconciler.SetName(set)].layout.key {
 		parts = append(parts, p.registers[at])
 		at += part.width(p.family) / 4
 	}
@@ -103,7 +103,7 @@ func (p *ruleWriter) lookup(x *expr.Lookup) {
 		p.write("%s != @%s", key, x.SetName)
 	case !x.IsDestRegSet:
 		p.write("%s @%s", key, x.SetName)
-	case p.layouts[reconciler.SetName(x.SetName)].verdict():
+	case p.sets[reconciler.SetName(x.SetName)].layout.verdict():
 		p.write("%s vmap @%s", key, x.SetName)
 	default:
 		p.registers[offset(x.DestRegister)/4] = fmt.Sprintf("%s map @%s", key, x.SetName)

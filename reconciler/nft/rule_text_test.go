@@ -18,7 +18,7 @@ func TestRuleText(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rules := map[string][]rule{}
+		table, rules := NewRuleset(reconciler.State{}, f), map[string][]rule{}
 		for _, c := range skeleton(f) {
 			rules[c.name] = c.rules
 		}
@@ -39,7 +39,7 @@ func TestRuleText(t *testing.T) {
 					break
 				}
 				for i, r := range have {
-					if got := ruleText(f, r); got != want[i] {
+					if got := table.text(r); got != want[i] {
 						t.Errorf("chain %s: %q, listed is %q", name, got, want[i])
 					}
 				}
@@ -55,7 +55,7 @@ func TestRuleText(t *testing.T) {
 // nothing in the rules may be unknown to it.
 func TestTheTracerKnowsEveryRule(t *testing.T) {
 	for _, f := range families() {
-		all := map[string][]rule{}
+		table, all := NewRuleset(reconciler.State{}, f), map[string][]rule{}
 		for _, c := range skeleton(f) {
 			all[c.name] = c.rules
 		}
@@ -65,7 +65,7 @@ func TestTheTracerKnowsEveryRule(t *testing.T) {
 		for name, rules := range all {
 			for i, r := range rules {
 				e := newEvaluation(f)
-				if strings.HasPrefix(ruleText(f, r), "icmp") {
+				if strings.HasPrefix(table.text(r), "icmp") {
 					e.packet.Protocol = unix.IPPROTO_ICMP
 				}
 				for _, x := range r {

@@ -45,7 +45,9 @@ func NewRuleset(s reconciler.State, f reconciler.Family) *Ruleset {
 		case reconciler.Chain:
 			r.chains[o.Name()] = chainRules(o)
 		case reconciler.Element:
-			r.sets[o.Set].add(Found{o, g})
+			if set, ok := r.sets[o.Set]; ok {
+				set.add(Found{o, g})
+			}
 		}
 	}
 	slices.SortStableFunc(r.hooks, func(a, b chain) int { return cmp.Compare(*a.hook.priority, *b.hook.priority) })

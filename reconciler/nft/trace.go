@@ -75,6 +75,7 @@ type Step struct {
 	// Decides says that the verdict settles an address, or that the packet
 	// goes no further.
 	Decides bool
+	rule    rule
 }
 
 // Found is an element that a lookup found, and the group that asks for it.
@@ -93,10 +94,17 @@ func (w Way) Last() (Step, bool) {
 	return Step{}, false
 }
 
-// sameEnd reports whether two ways end alike.
-func (w Way) sameEnd(o Way) bool {
-	return w.Outcome == o.Outcome && w.Source == o.Source && w.Destination == o.Destination &&
-		w.Translated == o.Translated && w.Masqueraded == o.Masqueraded && w.Hop == o.Hop
+// end is how a way ends.
+type end struct {
+	outcome                 Outcome
+	source                  netip.Addr
+	destination             netip.AddrPort
+	translated, masqueraded bool
+	hop                     Hop
+}
+
+func (w Way) end() end {
+	return end{w.Outcome, w.Source, w.Destination, w.Translated, w.Masqueraded, w.Hop}
 }
 
 // Trace follows a packet through the rules. It is pure if route is: a
@@ -108,6 +116,7 @@ func (r *Ruleset) Trace(p Packet, route func(netip.Addr) Hop) (Trace, error) {
 		return Trace{}, fmt.Errorf("from %s to %s: no packet of family %s", p.Source, p.Destination.Addr(), r.family)
 	}
 	var out Trace
+	known := map[end]int{}
 	for draw := (&draws{}); draw != nil; draw = draw.next() {
 		e := &evaluation{rules: r, route: route, random: draw.one, packet: p, original: p}
 		way, err := e.run()
@@ -115,11 +124,15 @@ func (r *Ruleset) Trace(p Packet, route func(netip.Addr) Hop) (Trace, error) {
 			return Trace{}, err
 		}
 		way.Share = draw.share()
-		if i := slices.IndexFunc(out.Ways, way.sameEnd); i >= 0 {
+		if i, ok := known[way.end()]; ok {
 			out.Ways[i].Share += way.Share
-		} else {
-			out.Ways = append(out.Ways, way)
+			continue
 		}
+		known[way.end()] = len(out.Ways)
+		for i := range way.Steps {
+			way.Steps[i].Rule = r.text(way.Steps[i].rule)
+		}
+		out.Ways = append(out.Ways, way)
 	}
 	// What two servers share alike should not be told apart by rounding.
 	slices.SortStableFunc(out.Ways, func(a, b Way) int {

@@ -40,7 +40,7 @@ type LocalPort struct {
 // Outside computes it as seen from a host.
 func (r *Resolver) Outside(v view.View, host Host) Outside {
 	out := Outside{LocalPorts: r.localPorts(host)}
-	if !r.hasOutside() {
+	if r.outside == 0 {
 		return out
 	}
 	r.see(v, host)
@@ -51,15 +51,6 @@ func (r *Resolver) Outside(v view.View, host Host) Outside {
 		}
 	}
 	return out
-}
-
-func (r *Resolver) hasOutside() bool {
-	for _, s := range r.config.Services {
-		if len(s.PoolIPs) > 0 || s.HealthCheckNodePort != 0 {
-			return true
-		}
-	}
-	return false
 }
 
 func (r *Resolver) readyHere(s *schema.Service) int {

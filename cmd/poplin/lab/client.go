@@ -191,6 +191,11 @@ func sendSignals(conn net.Conn, signals <-chan os.Signal, ended <-chan struct{})
 // output. A non-zero exit code is an error with what it wrote to standard
 // error.
 func (c *Client) Output(ctx context.Context, host string, args ...string) ([]byte, error) {
+	return c.OutputPod(ctx, host, "", args...)
+}
+
+// OutputPod does the same in a pod, NAMESPACE/NAME, of the host.
+func (c *Client) OutputPod(ctx context.Context, host, pod string, args ...string) ([]byte, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		return nil, err
@@ -200,7 +205,7 @@ func (c *Client) Output(ctx context.Context, host string, args ...string) ([]byt
 	if err := errors.Join(stdout.open(), stderr.open()); err != nil {
 		return nil, err
 	}
-	code, err := c.Exec(ctx, Command{Host: host, Args: args, Env: os.Environ(), Dir: "/",
+	code, err := c.Exec(ctx, Command{Host: host, Pod: pod, Args: args, Env: os.Environ(), Dir: "/",
 		Stdin: null, Stdout: stdout.write, Stderr: stderr.write})
 	out, diagnostics := stdout.close(), stderr.close()
 	if err == nil && code != 0 {

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
+	wire "github.com/miekg/dns"
+
 	"github.com/poplin-net/poplin/reconciler/discovery/dns"
 	"github.com/poplin-net/poplin/reconciler/services"
 	"github.com/poplin-net/poplin/schema"
@@ -37,5 +39,43 @@ func BenchmarkHandle(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkCached is an answer of others that is remembered.
+func BenchmarkCached(b *testing.B) {
+	up := newUpstream(b, address(3600))
+	server, at := started(b, zoneOf(), via(up))
+	ask(b, "udp", at, "www.example.com.", wire.TypeA)
+	handle := dns.Handle(server)
+	p := packed(b, "www.example.com.", 1232)
+	b.ReportAllocs()
+	for b.Loop() {
+		if handle(p) == nil {
+			b.Fatal("no answer")
+		}
+	}
+}
+
+// BenchmarkManyEndpoints is a large answer, of which part fits.
+func BenchmarkManyEndpoints(b *testing.B) {
+	handle := dns.Handle(dns.New(dns.Options{Zone: zoneOf(headless("many", 4000))}))
+	p := packed(b, "many.default.svc.cluster.local.", 4096)
+	b.ReportAllocs()
+	for b.Loop() {
+		if handle(p) == nil {
+			b.Fatal("no answer")
+		}
+	}
+}
+
+// TestClusterNamesAllocateNothing on their way from packet to packet.
+func TestClusterNamesAllocateNothing(t *testing.T) {
+	handle := dns.Handle(dns.New(dns.Options{Zone: zoneOf(append(many(10), headless("db", 100))...)}))
+	for _, name := range []string{"Service-00003.default.svc.cluster.local.", "db.default.svc.cluster.local.", "none.default.svc.cluster.local.", "3.0.96.10.in-addr.arpa."} {
+		p := packed(t, name, 1232)
+		if n := testing.AllocsPerRun(100, func() { handle(p) }); n != 0 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
 	}
 }

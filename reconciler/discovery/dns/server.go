@@ -48,6 +48,9 @@ const (
 	defaultConnectionsPerClient = 32
 )
 
+// greatestSockets is how many UDP sockets an address has at most.
+const greatestSockets = 16
+
 // Options are what a server is made of.
 type Options struct {
 	Zone     *discovery.Zone
@@ -83,7 +86,7 @@ func New(o Options) *Server {
 	s := &Server{
 		zone: o.Zone, log: o.Log, start: time.Now(), kick: make(chan struct{}, 1),
 		tasks: newTally(), connections: newConnections(), listeners: &listeners{},
-		counters: make([]counters, runtime.GOMAXPROCS(0)+1),
+		counters: make([]counters, min(runtime.GOMAXPROCS(0), greatestSockets)+1),
 	}
 	s.forward = &forwarder{clock: s.clock, log: o.Log, cache: newCache(0), flights: map[string]*flight{}, run: s.spawn}
 	s.forward.loops = &loops{clock: s.clock, names: map[string]*upstream{}}
@@ -111,6 +114,11 @@ func (s *Server) Configure(settings Settings) {
 	s.connections.limit(orDefault(settings.Connections, defaultConnections), orDefault(settings.ConnectionsPerClient, defaultConnectionsPerClient))
 	s.forward.cache.resize(settings.CacheBytes)
 	s.forward.upstreams.configure(settings)
+	s.poke()
+}
+
+// poke has Run look at what is listened on.
+func (s *Server) poke() {
 	select {
 	case s.kick <- struct{}{}:
 	default:

@@ -1,10 +1,12 @@
 package dns_test
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	wire "github.com/miekg/dns"
@@ -218,4 +220,49 @@ func TestIPv6(t *testing.T) {
 			t.Errorf("%s: %v", network, r)
 		}
 	}
+}
+
+// TestEverythingAtOnce changes the zone and the settings while clients ask:
+// each answer is one of a zone that was there.
+func TestEverythingAtOnce(t *testing.T) {
+	up := newUpstream(t, address(60))
+	settings := via(up)
+	zone := zoneOf(headless("db", 3))
+	server, at := started(t, zone, settings)
+	settings.Addresses = []netip.AddrPort{netip.MustParseAddrPort(at)}
+	stop := make(chan struct{})
+	var clients, changes sync.WaitGroup
+	changes.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			zone.Update(inputOf(headless("db", 3*(i%2)), external("else", "www.example")))
+			settings.Rate, settings.CacheBytes = 1_000_000+i, 1<<20+i
+			server.Configure(settings)
+			_ = server.Stats()
+		}
+	})
+	for _, network := range []string{"udp", "tcp"} {
+		for range 2 {
+			clients.Go(func() {
+				for i := range 300 {
+					name := []string{"db.default.svc.cluster.local.", "else.default.svc.cluster.local.", fmt.Sprint("x", i, ".example.")}[i%3]
+					r := ask(t, network, at, name, wire.TypeA)
+					ok := r.Rcode == wire.RcodeNameError || len(r.Answer) == 3 && i%3 == 0 || len(r.Answer) == 2 && i%3 == 1
+					if i%3 == 2 {
+						ok = len(r.Answer) == 1
+					}
+					if !ok {
+						t.Errorf("%v", r)
+					}
+				}
+			})
+		}
+	}
+	clients.Wait()
+	close(stop)
+	changes.Wait()
 }

@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -38,6 +39,7 @@ func (c *connections) count() int          { return c.tally.count() }
 // connection is one of a client.
 type connection struct {
 	net    net.Conn
+	in     *bufio.Reader // of net
 	client netip.Addr
 	server netip.Addr
 
@@ -133,6 +135,7 @@ func (s *Server) serveConnections(l *net.TCPListener) {
 		}
 		one := &connection{
 			net:    accepted,
+			in:     bufio.NewReaderSize(accepted, 2+querySize),
 			client: accepted.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(),
 			server: accepted.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap(),
 			slots:  make(chan struct{}, pipelined), since: time.Now(),
@@ -184,20 +187,20 @@ func (c *connection) read(buffer []byte) ([]byte, error) {
 	if err := c.net.SetReadDeadline(time.Now().Add(idleTime)); err != nil {
 		return nil, err
 	}
-	if _, err := io.ReadFull(c.net, buffer[:1]); err != nil {
+	if _, err := io.ReadFull(c.in, buffer[:1]); err != nil {
 		return nil, err
 	}
 	if err := c.net.SetReadDeadline(time.Now().Add(readTime)); err != nil {
 		return nil, err
 	}
-	if _, err := io.ReadFull(c.net, buffer[1:2]); err != nil {
+	if _, err := io.ReadFull(c.in, buffer[1:2]); err != nil {
 		return nil, err
 	}
 	n := int(binary.BigEndian.Uint16(buffer))
 	if n > len(buffer) {
 		return nil, io.ErrShortBuffer
 	}
-	_, err := io.ReadFull(c.net, buffer[:n])
+	_, err := io.ReadFull(c.in, buffer[:n])
 	return buffer[:n], err
 }
 

@@ -37,6 +37,7 @@ func (w *worker) serveDatagrams(s *socket) {
 			if !errors.Is(err, net.ErrClosed) {
 				w.log.Error("DNS socket", "address", s.conn.LocalAddr(), "error", err)
 				s.failed.Store(true)
+				w.poke() // opens another one
 			}
 			return
 		}
@@ -58,14 +59,14 @@ func (w *worker) answerDatagram(v *vector, s *socket, i int) {
 		w.count.dropped.Add(1)
 		return
 	}
-	client := v.client(i)
-	p := packet{data: data, client: client.Addr(), server: s.local}
+	p := packet{data: data, client: v.client(i).Addr(), server: s.local}
 	reply, pending := w.handle(v.buffer(i), p)
 	switch {
 	case pending:
 		p.data = append([]byte(nil), data...)
+		way := v.way(i)
 		w.later(p, func(reply []byte) {
-			if _, err := s.conn.WriteToUDPAddrPort(reply, client); err != nil {
+			if _, err := s.conn.WriteToUDPAddrPort(reply, way); err != nil {
 				w.log.Debug("DNS socket", "address", s.conn.LocalAddr(), "error", err)
 			}
 		}, func() { v.queue(i, w.refuse(v.buffer(i), servFail)) })

@@ -3,6 +3,7 @@ package dns
 import (
 	"encoding/binary"
 	"net/netip"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +12,7 @@ import (
 // Sizes of a batch.
 const (
 	batchSize = 64
-	querySize = 1024 // bytes; no sensible query has more
+	querySize = 1280 // bytes; we say that we take preferredSize
 )
 
 // message is struct mmsghdr of recvmmsg(2) and sendmmsg(2).
@@ -110,6 +111,16 @@ func (v *vector) client(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(a)).Addr), port)
 	}
 	return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), port)
+}
+
+// way is where an answer to the i-th datagram goes that is not queued: the
+// client with the link that it is on, if its address counts there only.
+func (v *vector) way(i int) netip.AddrPort {
+	client := v.client(i)
+	if link := v.addresses[i].Scope_id; client.Addr().Is6() && link != 0 {
+		return netip.AddrPortFrom(client.Addr().WithZone(strconv.Itoa(int(link))), client.Port())
+	}
+	return client
 }
 
 // buffer is where the answer to the i-th datagram may be made.

@@ -1,0 +1,160 @@
+//go:build linux
+
+package bench
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"runtime"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Ports of the far end.
+const (
+	portCount  = ":7000" // TCP: says what arrived so far, for each byte received
+	portSink   = ":7001" // TCP: takes everything, then says its SHA-256
+	portEcho   = ":7002" // TCP: gives everything back
+	portPacket = ":7003" // UDP: counts
+)
+
+// Arrived is what the far end has seen so far.
+type Arrived struct {
+	Packets int64   `json:"packets"`
+	CPU     float64 `json:"cpu"` // seconds of the far end's process
+}
+
+// Far answers near ends until ctx ends.
+func Far(ctx context.Context) error {
+	var config net.ListenConfig
+	packets, err := config.ListenPacket(ctx, "udp", portPacket)
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { packets.Close() })
+	defer stop()
+	// As large as it may be: what is to be measured is lost elsewhere.
+	_ = packets.(*net.UDPConn).SetReadBuffer(4 << 20)
+	var arrived atomic.Int64
+	failures := make(chan error, 4)
+	go func() { failures <- countPackets(packets.(*net.UDPConn), &arrived) }()
+	for port, serve := range map[string]func(net.Conn) error{
+		portSink: sink,
+		portEcho: echo,
+		portCount: func(c net.Conn) error {
+			one := make([]byte, 1)
+			for {
+				if _, err := c.Read(one); err != nil {
+					return err
+				}
+				if err := json.NewEncoder(c).Encode(Arrived{arrived.Load(), ownCPU()}); err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		listener, err := config.Listen(ctx, "tcp", port)
+		if err != nil {
+			return err
+		}
+		defer context.AfterFunc(ctx, func() { listener.Close() })()
+		go func() { failures <- acceptAll(listener, serve) }()
+	}
+	err = <-failures
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func acceptAll(l net.Listener, serve func(net.Conn) error) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			_ = serve(c) // the near end sees it fail
+			c.Close()
+		}()
+	}
+}
+
+func countPackets(c *net.UDPConn, arrived *atomic.Int64) error {
+	buffer := make([]byte, 2048)
+	for {
+		if _, _, err := c.ReadFromUDPAddrPort(buffer); err != nil {
+			return err
+		}
+		arrived.Add(1)
+	}
+}
+
+// sink begins with a byte: 'h' asks for the hash of what follows, anything
+// else only for it to be taken.
+func sink(c net.Conn) error {
+	first := make([]byte, 1)
+	if _, err := io.ReadFull(c, first); err != nil {
+		return err
+	}
+	sum, buffer := sha256.New(), make([]byte, 256<<10)
+	for {
+		n, err := c.Read(buffer)
+		if first[0] == 'h' {
+			sum.Write(buffer[:n])
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := c.Write(sum.Sum(nil))
+	return err
+}
+
+// echo gives back what it gets, without the runtime's poller, which would be
+// most of what is measured.
+func echo(c net.Conn) error {
+	fd, done, err := blocking(c)
+	if err != nil {
+		return err
+	}
+	defer done()
+	buffer := make([]byte, 1<<10)
+	for {
+		n, err := unix.Read(fd, buffer)
+		if err != nil || n == 0 {
+			return err
+		}
+		if _, err := unix.Write(fd, buffer[:n]); err != nil {
+			return err
+		}
+	}
+}
+
+// blocking gives a descriptor of the connection whose calls block, for the
+// calling goroutine's thread.
+func blocking(c net.Conn) (fd int, done func(), err error) {
+	file, err := c.(*net.TCPConn).File()
+	if err != nil {
+		return 0, nil, err
+	}
+	runtime.LockOSThread()
+	done = func() {
+		runtime.UnlockOSThread()
+		file.Close()
+	}
+	fd = int(file.Fd())
+	if err := unix.SetNonblock(fd, false); err != nil {
+		done()
+		return 0, nil, err
+	}
+	return fd, done, nil
+}
