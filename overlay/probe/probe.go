@@ -17,8 +17,6 @@ import (
 const (
 	// interval is how often every path is looked at.
 	interval = time.Minute
-	// patience is how long an answer may take.
-	patience = time.Second
 	// tries is how often a packet may get lost.
 	tries = 3
 	// pace is the pause between two peers, so that answers to many do not come
@@ -40,11 +38,18 @@ type Lie struct {
 	Fits int
 }
 
+// Options are what a Prober is made of.
+type Options struct {
+	// Patience is how long an answer may take; 0 means a second.
+	Patience time.Duration
+	Log      *slog.Logger
+}
+
 // Prober looks at paths. Run does the work; all else may be called by any
 // goroutine.
 type Prober struct {
-	log  *slog.Logger
-	wake chan struct{}
+	options Options
+	wake    chan struct{}
 
 	mu      sync.Mutex
 	targets []Target
@@ -54,8 +59,11 @@ type Prober struct {
 }
 
 // New makes a prober without targets.
-func New(log *slog.Logger) *Prober {
-	return &Prober{log: log, wake: make(chan struct{}, 1), lies: map[Target]Lie{}, waiting: map[uint64]chan struct{}{}}
+func New(o Options) *Prober {
+	if o.Patience == 0 {
+		o.Patience = time.Second
+	}
+	return &Prober{options: o, wake: make(chan struct{}, 1), lies: map[Target]Lie{}, waiting: map[uint64]chan struct{}{}}
 }
 
 // Follow says which paths there are. New ones are looked at at once.
@@ -97,7 +105,7 @@ func (p *Prober) Run(ctx context.Context) error {
 	for i, v6 := range []bool{false, true} {
 		s, err := openSocket(v6)
 		if err != nil {
-			p.log.Warn("paths are not probed", "error", err)
+			p.options.Log.Warn("paths are not probed", "error", err)
 			continue
 		}
 		p.sockets[i] = s
@@ -174,7 +182,7 @@ func (p *Prober) look(ctx context.Context, t Target) {
 		return
 	}
 	if _, known := p.lies[t]; lies && !known {
-		p.log.Warn("large packets get lost on the way", "node", t.Node, "size", t.Size, "arrives", l.Fits)
+		p.options.Log.Warn("large packets get lost on the way", "node", t.Node, "size", t.Size, "arrives", l.Fits)
 	}
 	delete(p.lies, t)
 	if lies {
@@ -216,7 +224,7 @@ func (p *Prober) arrives(ctx context.Context, to netip.Addr, size int) bool {
 	}()
 	for range tries {
 		_ = s.send(to, size, cookie) // what cannot be sent is not answered
-		timer := time.NewTimer(patience)
+		timer := time.NewTimer(p.options.Patience)
 		select {
 		case <-answered:
 			timer.Stop()

@@ -100,7 +100,7 @@ func New(o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		keys:     keys,
-		paths:    probe.New(o.Log),
+		paths:    probe.New(probe.Options{Log: o.Log}),
 		keyReady: keys.Public(),
 		backends: backends,
 		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
