@@ -241,3 +241,27 @@ func endpoints(t *testing.T) map[string]string {
 	}
 	return out
 }
+
+func TestManyPeers(t *testing.T) {
+	if !onFreshHost(t) {
+		return
+	}
+	const count = 1000
+	ip(t, "tuntap add dev "+device+" mode tun")
+	ip(t, "link set "+device+" up mtu 1420")
+	n := newNode(t)
+	objects := []reconciler.Object{n.device(51820)}
+	for i := range count {
+		subnet := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 24)
+		objects = append(objects, peer(subnet.String(), newKey(t), "127.0.0.2:51820"))
+	}
+	start := time.Now()
+	n.settle(t, 1+count, objects...)
+	t.Logf("make and read back: %v", time.Since(start).Round(time.Millisecond))
+	moved := objects[1].(reconciler.WireGuardPeer)
+	moved.Endpoint = netip.MustParseAddrPort("127.0.0.3:51820")
+	objects[1] = moved
+	start = time.Now()
+	n.settle(t, 1, objects...)
+	t.Logf("one moved: %v", time.Since(start).Round(time.Millisecond))
+}
