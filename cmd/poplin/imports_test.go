@@ -29,6 +29,7 @@ var importRules = []importRule{
 	{"overlay", nil, "gossip decides who owns what from records alone, so that a model can test it"},
 	{"overlay/udp", nil, "the tunnel's data path knows peers and packets, no documents and no plans"},
 	{"overlay/udp/udptest", []string{"overlay/udp"}, "in-memory devices and networks for tests of the tunnel"},
+	{"overlay/probe", nil, "asks addresses; which ones, and what comes of it, is decided elsewhere"},
 	{"overlay/wg", nil, "the wireguard backend's data path knows keys and peers, no documents and no plans"},
 	{"reconciler", nil, "the engine knows no netlink, no YAML and no gossip: only objects"},
 	{"reconciler/view", nil, "plain values, so that everything pure can read them"},
@@ -47,7 +48,7 @@ var importRules = []importRule{
 	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
 	{"cmd/poplin/lab", []string{"schema", "schema/source", "cmd/poplin/api"}, "the lab runs the real binary: a daemon inside it would be another one"},
 	{"cmd/poplin/lab/bench", []string{"cmd/poplin/lab"}, "measures from outside what the real binary does"},
-	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
+	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/probe", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
 	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
 }
 
