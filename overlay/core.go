@@ -143,7 +143,7 @@ func (c *core) load(f ledgerFile) {
 	if own, ok := c.records.get(recordKey{c.node, c.identity.ID}); ok {
 		c.generation = max(c.generation, own.Generation)
 		c.announcement = Announcement{
-			Underlay: own.Underlay, Transport: own.Transport, MTU: own.MTU, Health: own.Health,
+			Underlay: own.Underlay, Transport: own.Transport, NeedsDaemon: own.Backend == "udp" || own.Backend == "wireguard", MTU: own.MTU, Health: own.Health,
 			Revision: own.Revision, Digest: own.Digest, Rejected: own.Rejected, Pods: own.Pods,
 		}
 	}

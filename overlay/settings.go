@@ -52,12 +52,14 @@ type PinnedSubnet struct {
 type Announcement struct {
 	Underlay []netip.Addr // in order of preference
 	Transport
-	MTU      int // bytes
-	Revision string
-	Digest   string // of the accepted revision
-	Rejected *Rejection
-	Pods     []PodEntry
-	Health   bool // Pods has those in the host's network, too
+	// NeedsDaemon says that packets for the node's pods stop with the daemon.
+	NeedsDaemon bool
+	MTU         int // bytes
+	Revision    string
+	Digest      string // of the accepted revision
+	Rejected    *Rejection
+	Pods        []PodEntry
+	Health      bool // Pods has those in the host's network, too
 }
 
 // inRoster reports whether the name is a member as far as the documents go.

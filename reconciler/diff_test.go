@@ -139,7 +139,7 @@ func TestTextShowsEveryField(t *testing.T) {
 	objects := []Object{
 		Namespace{Name: "a"}, Link{Name: "a", Type: LinkVeth}, Sysctl{Name: "a", Value: "1"},
 		Address{Link: "a", Prefix: netip.PrefixFrom(addr, 24)}, Route{Link: "a", Destination: netip.PrefixFrom(addr, 24)},
-		Neighbour{Link: "a", Address: addr}, FDBEntry{Link: "a", Destination: addr}, ProxyNeighbour{Link: "a", Address: addr}, Tunnel{Device: "a"}, TunnelPeer{Device: "a"}, File{Path: "/a"}, Table{Family: IPv4}, Chain{Family: IPv4, Method: MethodSticky, Slots: 2, Timeout: 9, ID: 4},
+		WireGuard{Device: "a"}, WireGuardPeer{Device: "a"}, Neighbour{Link: "a", Address: addr}, FDBEntry{Link: "a", Destination: addr}, ProxyNeighbour{Link: "a", Address: addr}, Tunnel{Device: "a"}, TunnelPeer{Device: "a"}, File{Path: "/a"}, Table{Family: IPv4}, Chain{Family: IPv4, Method: MethodSticky, Slots: 2, Timeout: 9, ID: 4},
 		Element{Family: IPv4, Set: SetEndpoints, Address: addr, Protocol: TCP, Port: 1, Target: netip.AddrPortFrom(addr, 2)},
 		Element{Family: IPv4, Set: SetServices, Address: addr, Protocol: TCP, Port: 1, Chain: "pick-1"},
 	}

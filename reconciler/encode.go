@@ -23,6 +23,10 @@ func KeyText(k Key) string {
 		return fmt.Sprintf("tunnel-peer %s dev %s", k.Subnet, k.Device)
 	case RouteKey:
 		return "route " + inNetns(k.Netns) + k.Destination.String()
+	case WireGuardKey:
+		return "wireguard " + k.Device
+	case WireGuardPeerKey:
+		return fmt.Sprintf("wireguard-peer %s dev %s", k.Subnet, k.Device)
 	case NeighbourKey:
 		return "neighbour " + k.Address.String() + " dev " + k.Link
 	case FDBEntryKey:
@@ -62,6 +66,8 @@ var decoders = map[string]func(json.RawMessage) (Object, error){
 	KindAddress.String():        decode[Address],
 	KindTunnel.String():         decode[Tunnel],
 	KindTunnelPeer.String():     decode[TunnelPeer],
+	KindWireGuard.String():      decode[WireGuard],
+	KindWireGuardPeer.String():  decode[WireGuardPeer],
 	KindNeighbour.String():      decode[Neighbour],
 	KindFDBEntry.String():       decode[FDBEntry],
 	KindRoute.String():          decode[Route],

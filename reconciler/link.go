@@ -12,10 +12,11 @@ type LinkType string
 
 // The link types that poplin makes.
 const (
-	LinkBridge LinkType = "bridge"
-	LinkVeth   LinkType = "veth"
-	LinkTUN    LinkType = "tun"
-	LinkVXLAN  LinkType = "vxlan"
+	LinkBridge    LinkType = "bridge"
+	LinkVeth      LinkType = "veth"
+	LinkTUN       LinkType = "tun"
+	LinkVXLAN     LinkType = "vxlan"
+	LinkWireGuard LinkType = "wireguard"
 )
 
 // MAC is a link-layer address of six bytes; the zero value leaves the choice

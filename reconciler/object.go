@@ -25,6 +25,8 @@ const (
 	KindAddress
 	KindTunnel
 	KindTunnelPeer
+	KindWireGuard
+	KindWireGuardPeer
 	KindNeighbour
 	KindFDBEntry
 	KindRoute
@@ -42,6 +44,8 @@ var kindNames = [...]string{
 	KindAddress:        "address",
 	KindTunnel:         "tunnel",
 	KindTunnelPeer:     "tunnel-peer",
+	KindWireGuard:      "wireguard",
+	KindWireGuardPeer:  "wireguard-peer",
 	KindNeighbour:      "neighbour",
 	KindFDBEntry:       "fdb",
 	KindRoute:          "route",

@@ -83,8 +83,15 @@ func (c *conversion) overlay(s overlaySpec, out *Cluster) {
 	case s.Port != 0:
 		o.Port = uint16(s.Port)
 	}
-	if s.DirectRouting && o.Port == 0 {
+	switch {
+	case s.DirectRouting && o.Port == 0:
 		c.refuse(at.field("directRouting"), "the backend %s has no tunnel that routes could go beside", o.Backend)
+	case s.DirectRouting && o.Backend == BackendWireGuard:
+		c.refuse(at.field("directRouting"), "packets beside the tunnel would not be encrypted")
+	}
+	o.Keepalive, _ = time.ParseDuration(orDefault(s.Keepalive, "0s"))
+	if o.Keepalive != 0 && o.Backend != BackendWireGuard {
+		c.refuse(at.field("keepalive"), "the backend %s sends no keepalive packets", o.Backend)
 	}
 	if o.Backend == BackendVXLAN {
 		o.VNI = uint32(orDefault(s.VNI, DefaultVNI))

@@ -30,29 +30,16 @@ type Config struct {
 	Automatic int            // cluster IPs and node ports that nobody wrote down
 }
 
-// PodsOn lists the pods that are on a node, sorted by namespace and name.
-func (c *Config) PodsOn(node string) []*Pod {
-	if c.podsOn != nil {
-		return c.podsOn[node]
-	}
-	var out []*Pod
-	for _, p := range c.Pods {
-		if p.NodeName == node {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
 // Backend is the way in which nodes reach each other's pods.
 type Backend string
 
 // The backends.
 const (
-	BackendUDP    Backend = "udp"
-	BackendVXLAN  Backend = "vxlan"
-	BackendHostGW Backend = "host-gw"
-	BackendNone   Backend = "none"
+	BackendUDP       Backend = "udp"
+	BackendVXLAN     Backend = "vxlan"
+	BackendHostGW    Backend = "host-gw"
+	BackendWireGuard Backend = "wireguard"
+	BackendNone      Backend = "none"
 )
 
 // Overlay says how nodes reach each other's pods.
@@ -61,19 +48,22 @@ type Overlay struct {
 	Port            uint16 // 0 for backends without one
 	VNI             uint32 // 0 for backends other than vxlan
 	DirectRouting   bool
-	MTU             int    // bytes, upper limit; 0: the underlay's minus the backend's cost
-	UnderlayFamily  string // auto, ipv4, ipv6
-	ChecksumOffload string // auto, on, off
+	MTU             int           // bytes, upper limit; 0: the underlay's minus the backend's cost
+	UnderlayFamily  string        // auto, ipv4, ipv6
+	ChecksumOffload string        // auto, on, off
+	Keepalive       time.Duration // wireguard; 0: none
 }
 
-// DefaultPort is the UDP port of a backend where none is written: flannel's.
-// It is 0 for backends without one.
+// DefaultPort is the UDP port of a backend where none is written: flannel's,
+// and WireGuard's usual one. It is 0 for backends without one.
 func (b Backend) DefaultPort() uint16 {
 	switch b {
 	case BackendUDP:
 		return 8285
 	case BackendVXLAN:
 		return 8472
+	case BackendWireGuard:
+		return 51820
 	}
 	return 0
 }
@@ -146,6 +136,9 @@ type Node struct {
 	// are pinned.
 	External bool
 	VTEPMAC  [6]byte // of an external node's VXLAN device; zero: not written
+	// PublicKey is the only one accepted, in base64; "": the one that it
+	// announces.
+	PublicKey string
 }
 
 // Subnet is a range of pod addresses, pinned to a node or free to be claimed.

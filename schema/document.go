@@ -47,6 +47,7 @@ type overlaySpec struct {
 	MTU             int    `json:"mtu"`
 	UnderlayFamily  string `json:"underlayFamily"`
 	ChecksumOffload string `json:"checksumOffload"`
+	Keepalive       string `json:"keepalive"`
 }
 
 type masqueradeSpec struct {
@@ -96,6 +97,7 @@ type nodeDocument struct {
 		Drain     bool     `json:"drain"`
 		External  bool     `json:"external"`
 		VTEPMAC   string   `json:"vtepMAC"`
+		PublicKey string   `json:"publicKey"`
 	} `json:"spec"`
 }
 

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"net/netip"
 	"regexp"
@@ -60,6 +61,8 @@ func formats() map[string]format {
 		"node-port-address":   ok("primary, all or a CIDR without host bits", func(s string) bool { return s == "primary" || s == "all" || isCIDR(s) }),
 		"interface-name":      ok("a network interface's name (1 to 15 characters, without space, / : or %)", func(s string) bool { return linkName.MatchString(s) && s != "." && s != ".." }),
 		"mac":                 ok("a link-layer address of one host, such as 02:42:ac:11:00:02", isMAC),
+		"duration-seconds":    ok("a time span in whole seconds such as 25s, at most 65535s", isSeconds),
+		"public-key":          ok("32 bytes in base64, as wg pubkey prints", isPublicKey),
 		"kind":                ok("*, a kind or Kind.group", kindName.MatchString),
 		"count":               ok("a whole number in quotes", wholeNumber.MatchString),
 		"count-or-percent":    ok("a whole number, or a share such as 50%", percentRange.MatchString),
@@ -205,4 +208,15 @@ func parseMAC(s string) (out [6]byte) {
 func isMAC(s string) bool {
 	mac := parseMAC(s)
 	return macAddress.MatchString(s) && mac != [6]byte{} && mac[0]&1 == 0
+}
+
+// isSeconds accepts what WireGuard takes for an interval.
+func isSeconds(s string) bool {
+	d, err := time.ParseDuration(s)
+	return err == nil && d >= 0 && d%time.Second == 0 && d <= 65535*time.Second
+}
+
+func isPublicKey(s string) bool {
+	key, err := base64.StdEncoding.Strict().DecodeString(s)
+	return err == nil && len(key) == 32
 }

@@ -120,3 +120,17 @@ func sysctlPath(name string) string {
 		return r
 	}, name)
 }
+
+// PodsOn lists the pods that are on a node, sorted by namespace and name.
+func (c *Config) PodsOn(node string) []*Pod {
+	if c.podsOn != nil {
+		return c.podsOn[node]
+	}
+	var out []*Pod
+	for _, p := range c.Pods {
+		if p.NodeName == node {
+			out = append(out, p)
+		}
+	}
+	return out
+}

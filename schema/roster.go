@@ -12,6 +12,7 @@ func (c *conversion) node(d *nodeDocument) *Node {
 		MTU:       s.MTU,
 		Drain:     s.Drain,
 		External:  s.External,
+		PublicKey: s.PublicKey,
 	}
 	if s.VTEPMAC != "" {
 		out.VTEPMAC = parseMAC(s.VTEPMAC)

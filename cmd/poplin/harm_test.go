@@ -73,20 +73,21 @@ func harmFor(seed uint64, duration time.Duration) error {
 	return nil
 }
 
-// back waits until the tables are again as they were.
+// back waits until the tables are again as they were. The time includes that
+// which the last look takes: nft begins anew when a commit comes between.
 func back(want []string) (time.Duration, error) {
 	start := time.Now()
 	for {
-		at := time.Now() // of the look, not of its end
 		text, err := poplinTables()
+		took := time.Since(start)
 		if err == nil {
 			got := canonical(text)
 			if slices.Equal(got, want) {
-				return at.Sub(start), nil
+				return took, nil
 			}
 			err = fmt.Errorf("missing %q, too much %q", without(want, got), without(got, want))
 		}
-		if at.Sub(start) > patience*harmFigure {
+		if took > patience*harmFigure {
 			return 0, err
 		}
 		time.Sleep(10 * time.Millisecond)

@@ -29,6 +29,7 @@ var importRules = []importRule{
 	{"overlay", nil, "gossip decides who owns what from records alone, so that a model can test it"},
 	{"overlay/udp", nil, "the tunnel's data path knows peers and packets, no documents and no plans"},
 	{"overlay/udp/udptest", []string{"overlay/udp"}, "in-memory devices and networks for tests of the tunnel"},
+	{"overlay/wg", nil, "the wireguard backend's data path knows keys and peers, no documents and no plans"},
 	{"reconciler", nil, "the engine knows no netlink, no YAML and no gossip: only objects"},
 	{"reconciler/view", nil, "plain values, so that everything pure can read them"},
 	{"reconciler/services", []string{"schema", "reconciler/view"}, "the rules of services are the same for nftables, discovery and explain"},
@@ -41,11 +42,13 @@ var importRules = []importRule{
 	{"reconciler/linux", []string{"reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"reconciler/nft", []string{"reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"reconciler/tunnel", []string{"reconciler", "overlay/udp"}, "the only target that needs a data path of ours"},
+	{"reconciler/wireguard", []string{"reconciler", "overlay/wg"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"systemd", nil, "unit files, and a test of them"},
 	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
 	{"cmd/poplin/lab", []string{"schema", "schema/source", "cmd/poplin/api"}, "the lab runs the real binary: a daemon inside it would be another one"},
-	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/udp", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/discovery", "reconciler/discovery/dns", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
-	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "reconciler/discovery", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab"}, "flags and output only: what a command does is somewhere below"},
+	{"cmd/poplin/lab/bench", []string{"cmd/poplin/lab"}, "measures from outside what the real binary does"},
+	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/discovery", "reconciler/discovery/dns", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
+	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "reconciler/discovery", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
 }
 
 // libraryRule says which packages may import a library or a part of the
@@ -64,6 +67,7 @@ var libraryRules = []libraryRule{
 	{"github.com/google/nftables", []string{"reconciler/nft"}, "its encodings have traps, which are known in one place"},
 	{"github.com/mdlayher/netlink", []string{"reconciler/nft"}, "below nftables and conntrack only"},
 	{"github.com/hashicorp/memberlist", []string{"overlay"}, "gossip can be exchanged without anybody noticing"},
+	{"golang.zx2c4.com/wireguard", []string{"overlay/wg"}, "two kinds of devices behind one face"},
 	{"go.yaml.in/yaml", []string{"schema", "cmd/poplin/lab"}, "documents have one strict reader; the lab rewrites one field of a copy"},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"schema"}, "documents have one strict reader"},
 	{"github.com/fsnotify/fsnotify", []string{"schema/source", "overlay"}, "the directory, and the key file"},

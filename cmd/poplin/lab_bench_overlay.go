@@ -18,12 +18,11 @@ import (
 
 // benchOverlayOptions are the flags of lab bench overlay.
 type benchOverlayOptions struct {
-	paths    []string
-	rounds   int
-	while    time.Duration
-	offloads string
-	check    bool
-	output   string
+	paths  []string
+	rounds int
+	while  time.Duration
+	check  bool
+	output string
 }
 
 func newLabBenchOverlayCommand(name *string) *cobra.Command {
@@ -35,15 +34,14 @@ func newLabBenchOverlayCommand(name *string) *cobra.Command {
 a daemon, and poplin's backends. Measures all in turns: TCP (with iperf3 if there is one), UDP datagrams at the highest
 rate at which at most 1 % is lost, round trips of a byte over TCP, and the processor time of both ends and the daemons
 per gigabyte; after a transfer that compares hashes. Floors of the udp backend are against kernel VXLAN.`,
-		Example: "  poplin lab bench overlay\n  poplin lab bench overlay --paths kernel-vxlan,udp --overlay-offloads -gro -o json",
+		Example: "  poplin lab bench overlay\n  poplin lab bench overlay --paths kernel-vxlan,udp,udp:-gso:-gro -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return benchOverlay(cmd, *name+"-bench", o) },
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVar(&o.paths, "paths", bench.OverlayPaths(), "what to measure")
+	flags.StringSliceVar(&o.paths, "paths", bench.OverlayPaths(), "what to measure; udp:-NAME turns offloads off, see poplin run --overlay-offloads")
 	flags.IntVar(&o.rounds, "rounds", 5, "how many rounds")
 	flags.DurationVar(&o.while, "while", 2*time.Second, "how long each measurement takes")
-	flags.StringVar(&o.offloads, "overlay-offloads", "", "as for poplin run")
 	flags.BoolVar(&o.check, "check", false, "exit with 1 if a floor is missed")
 	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
 	return cmd
@@ -54,7 +52,7 @@ func benchOverlay(cmd *cobra.Command, name string, o benchOverlayOptions) error 
 		return withCode(exitUsage, fmt.Errorf("--output %s: want text or json", o.output))
 	}
 	report, err := bench.Overlay(cmd.Context(), bench.OverlayOptions{
-		Name: name, Paths: o.paths, Rounds: o.rounds, While: o.while, Offloads: o.offloads,
+		Name: name, Paths: o.paths, Rounds: o.rounds, While: o.while,
 		Progress: func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) },
 	})
 	if errors.Is(err, context.Canceled) {

@@ -3,6 +3,7 @@ package udp
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -15,27 +16,36 @@ import (
 // that waits sleeps in ppoll(2) and runs on as soon as the kernel wakes its
 // thread. Through the poller another thread is woken first, then this one.
 //
-// Only waiting is announced to the Go scheduler. All other calls are made as
-// if they were computation (RawSyscall): they end within microseconds, and a
-// call that is announced makes the runtime's monitor look every 20 µs whether
-// to take the processor away.
+// The Go scheduler is not told of system calls (RawSyscall) but for those that
+// may take longer than holdFor. If it is told, its monitor looks every 20 µs
+// whether to take the processor away from the thread, and takes it from a
+// goroutine that is always either at work or waiting after 10 ms; the thread
+// then has to find another when it goes on. That costs a fifth of the
+// throughput, and doubles the time for an answer. A call that it was not told
+// of is interrupted by a signal when the world is to stop.
 type descriptors struct {
 	list []int
 	wake int // an eventfd that polls as readable once close was called
+	// hold is whether there are enough processors (GOMAXPROCS) to keep one
+	// while waiting.
+	hold bool
 	// users counts calls under way, plus closed once close was called. The
 	// descriptors are closed by the last of them, so that none of the numbers
 	// is given out again while a call uses it.
 	users atomic.Int64
 }
 
+// holdFor is how long a waiting thread keeps its processor.
+const holdFor = 5 * time.Millisecond
+
 const closed = 1 << 40
 
-func newDescriptors() (*descriptors, error) {
+func newDescriptors(o Tuning) (*descriptors, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	return &descriptors{wake: wake}, nil
+	return &descriptors{wake: wake, hold: runtime.GOMAXPROCS(0) > o.Threads()}, nil
 }
 
 // enter begins a call, which leave ends. It reports whether they are open.
@@ -77,58 +87,79 @@ func (d *descriptors) await(fd int, events int16) error {
 		return net.ErrClosed
 	}
 	list := [2]unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(d.wake), Events: unix.POLLIN}}
-	for {
-		_, _, errno := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&list)), uintptr(len(list)), 0, 0, 0, 0)
-		switch {
-		case errno == unix.EINTR:
-		case errno != 0:
-			return fmt.Errorf("poll: %w", errno)
-		case list[1].Revents != 0:
-			return net.ErrClosed
-		default:
-			return nil
-		}
+	ready, errno := 0, unix.Errno(0)
+	if d.hold {
+		limit := unix.NsecToTimespec(int64(holdFor))
+		n, _, e := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&list)), uintptr(len(list)),
+			uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
+		ready, errno = int(n), e
 	}
+	for errno == unix.EINTR || errno == 0 && ready == 0 {
+		n, _, e := unix.Syscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&list)), uintptr(len(list)), 0, 0, 0, 0)
+		ready, errno = int(n), e
+	}
+	switch {
+	case errno != 0:
+		return fmt.Errorf("poll: %w", errno)
+	case list[1].Revents != 0:
+		return net.ErrClosed
+	}
+	return nil
 }
 
-// spinner lets a reader look again a few times before it sleeps: the next
+// spinner lets a reader look again for a while before it sleeps: the next
 // packet of a busy flow, or the answer to a request, is mostly only some
-// microseconds away, and waking up costs more than that.
+// microseconds away, and waking up costs more than that. Where it is in vain
+// (all processors are busy, so that nobody can send anything meanwhile) it
+// soon stops, and tries again only now and then.
 type spinner struct {
-	limit time.Duration
-	since time.Time // of looking in vain
+	limit  time.Duration
+	since  time.Time // of looking in vain
+	credit int       // goes up with each packet found by looking again
+	resume int       // waits until the next try without credit
 }
+
+const (
+	mostCredit  = 8
+	failedSpin  = 3  // credit that looking in vain costs
+	resumeAfter = 50 // waits
+)
 
 // again reports whether to look once more. Others may run first.
 func (s *spinner) again() bool {
 	if s.limit == 0 {
 		return false
 	}
-	now := time.Now()
 	if s.since.IsZero() {
-		s.since = now
-	} else if now.Sub(s.since) > s.limit {
+		if s.credit <= 0 {
+			if s.resume--; s.resume > 0 {
+				return false
+			}
+			s.resume = resumeAfter
+		}
+		s.since = time.Now()
+	} else if time.Since(s.since) > s.limit {
 		s.since = time.Time{}
+		s.credit = max(0, s.credit-failedSpin)
 		return false
 	}
 	unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0)
 	return true
 }
 
-func (s *spinner) found() { s.since = time.Time{} }
+// found is told of a packet.
+func (s *spinner) found() {
+	if !s.since.IsZero() {
+		s.since = time.Time{}
+		s.credit = min(mostCredit, s.credit+1)
+	}
+}
 
 // spinners makes one for each lane.
 func (o Tuning) spinners() []spinner {
-	limit := o.Spin
-	switch {
-	case !o.Rungs.Has(Spin):
-		limit = 0
-	case limit == 0:
-		limit = defaultSpin
-	}
 	list := make([]spinner, o.lanes())
 	for i := range list {
-		list[i].limit = limit
+		list[i].limit = o.spin()
 	}
 	return list
 }

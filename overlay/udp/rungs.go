@@ -31,12 +31,14 @@ const (
 	// Batch: several datagrams are sent and received by a system call
 	// (sendmmsg, recvmmsg).
 	Batch
-	// Lanes: several queues and sockets, each with a thread.
+	// Lanes: several queues and sockets, each with a thread; on hosts with
+	// eight processors and more.
 	Lanes
 	// Ports: flows have one of a few source ports, so that network cards and
 	// routers spread them. Without it all is sent from the local port.
 	Ports
-	// Spin: look again for a moment before going to sleep.
+	// Spin: look again for a moment before going to sleep; on hosts with four
+	// processors and more.
 	Spin
 
 	endOfRungs

@@ -50,11 +50,11 @@ type socketLane struct {
 // do not fragment, the kernel's default does the same at the sender.
 func Listen(local netip.AddrPort, o Tuning) (Conn, error) {
 	local = netip.AddrPortFrom(local.Addr().Unmap(), local.Port())
-	d, err := newDescriptors()
+	d, err := newDescriptors(o)
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", local, err)
 	}
-	s := &sockets{local: local, descriptors: d, rungs: o.Rungs & (GSO | GRO | Batch | Lanes | Ports | Spin)}
+	s := &sockets{local: local, descriptors: d, rungs: o.usable() & (GSO | GRO | Batch | Lanes | Ports | Spin)}
 	if err := s.open(o); err != nil {
 		s.close()
 		return nil, fmt.Errorf("socket %s: %w", local, err)

@@ -33,11 +33,11 @@ func OpenDevice(name string, o Tuning) (Device, error) {
 	if _, err := net.InterfaceByName(name); err != nil {
 		return nil, fmt.Errorf("tun %s: %w", name, err)
 	}
-	d, err := newDescriptors()
+	d, err := newDescriptors(o)
 	if err != nil {
 		return nil, fmt.Errorf("tun %s: %w", name, err)
 	}
-	t := &tun{name: name, rungs: o.Rungs & (VNet | TSO | USO | Merge | Lanes | Spin), descriptors: d}
+	t := &tun{name: name, rungs: o.usable() & (VNet | TSO | USO | Merge | Lanes | Spin), descriptors: d}
 	for range o.lanes() {
 		if err = t.attach(); err != nil {
 			break

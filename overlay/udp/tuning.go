@@ -12,21 +12,20 @@ type Tuning struct {
 	// Lanes is how many threads move packets in each direction; 0 lets the
 	// number of processors decide.
 	Lanes int
-	// Spin is how long a reader looks again before it sleeps; 0 means 50 µs.
+	// Spin is how long a reader looks again before it sleeps. 0 means 50 µs
+	// where there are processors to spare, else not at all.
 	Spin time.Duration
 }
 
 const (
-	mostLanes   = 4 // without being asked for more
-	defaultSpin = 50 * time.Microsecond
+	mostLanes    = 4 // without being asked for more
+	defaultSpin  = 50 * time.Microsecond
+	spareForSpin = 4 // processors
 )
 
-// Threads is how many threads a tunnel keeps busy at most. The Go runtime has
-// as many processors as the host, and each of those threads holds one nearly
-// all the time: a process with tunnels needs so many more (GOMAXPROCS), or the
-// runtime takes them away from threads that are in a system call, 10,000 times
-// a second, which costs a tunnel a fifth of its throughput and twice the time
-// for an answer.
+// Threads is how many threads a tunnel keeps busy at most. Each of them holds
+// a processor of the Go runtime nearly all the time, so that a process with a
+// tunnel needs so many more than the host has (GOMAXPROCS).
 func (o Tuning) Threads() int { return 2 * o.lanes() }
 
 func (o Tuning) lanes() int {
@@ -36,5 +35,30 @@ func (o Tuning) lanes() int {
 	case o.Lanes > 0:
 		return o.Lanes
 	}
-	return max(1, min(runtime.NumCPU()/2, mostLanes))
+	return max(1, min(runtime.NumCPU()/4, mostLanes))
+}
+
+// spin is how long to look again.
+func (o Tuning) spin() time.Duration {
+	switch {
+	case !o.Rungs.Has(Spin):
+		return 0
+	case o.Spin > 0:
+		return o.Spin
+	case runtime.NumCPU() < spareForSpin:
+		return 0
+	}
+	return defaultSpin
+}
+
+// usable are the rungs but those that this host is too small for.
+func (o Tuning) usable() Rungs {
+	r := o.Rungs
+	if o.spin() == 0 {
+		r &^= Spin
+	}
+	if o.lanes() == 1 {
+		r &^= Lanes
+	}
+	return r
 }

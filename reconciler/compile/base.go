@@ -46,7 +46,8 @@ func (x base) equal(y base) bool {
 }
 
 func (h Host) equal(o Host) bool {
-	return h.Node == o.Node && h.RunDir == o.RunDir && h.BadChecksumOffload == o.BadChecksumOffload && h.BridgeNetfilter == o.BridgeNetfilter && h.Underlay.Equal(o.Underlay) &&
+	return h.Node == o.Node && h.RunDir == o.RunDir && h.BadChecksumOffload == o.BadChecksumOffload &&
+		h.KernelWireGuard == o.KernelWireGuard && h.PublicKey == o.PublicKey && h.BridgeNetfilter == o.BridgeNetfilter && h.Underlay.Equal(o.Underlay) &&
 		maps.EqualFunc(h.PodAddresses, o.PodAddresses, slices.Equal[[]netip.Addr]) && sameResolver(h.Resolver, o.Resolver)
 }
 

@@ -47,6 +47,10 @@ type Host struct {
 	// BadChecksumOffload says that this kernel's VXLAN links send wrong
 	// checksums if they leave them to what is below them.
 	BadChecksumOffload bool
+	// KernelWireGuard says that the kernel has WireGuard devices; PublicKey is
+	// the node's, in base64.
+	KernelWireGuard bool
+	PublicKey       string
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
@@ -200,9 +204,11 @@ type builder struct {
 	announced []services.Balancer
 	problems  []Problem
 
-	udp    bool                              // the tunnel of the udp backend is there
-	vteps  map[reconciler.FDBEntryKey]string // who has which VXLAN address
-	places map[string]schema.Place           // of Nodes by name
+	wg    bool                              // the WireGuard device is there
+	keys  map[string]string                 // who has which public key
+	udp   bool                              // the tunnel of the udp backend is there
+	vteps map[reconciler.FDBEntryKey]string // who has which VXLAN address
+	nodes map[string]*schema.Node           // by name
 }
 
 // problem reports something once, however many objects it concerns.

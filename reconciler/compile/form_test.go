@@ -20,6 +20,8 @@ import (
 //	br_netfilter
 //	run-dir /run/poplin
 //	resolver 192.0.2.53 search example.com
+//	public-key BASE64
+//	wireguard                                    # of the kernel's own
 const defaultHost = `node node-1
 underlay eth0 mtu 1500 address 192.0.2.1 on-link 192.0.2.0/24
 br_netfilter
@@ -43,6 +45,10 @@ func parseHost(t testing.TB, text string) Host {
 					h.Underlay.OnLink = append(h.Underlay.OnLink, netip.MustParsePrefix(value))
 				}
 			}
+		case "public-key":
+			h.PublicKey = words[1]
+		case "wireguard":
+			h.KernelWireGuard = true
 		case "run-dir":
 			h.RunDir = words[1]
 		case "resolver":
@@ -120,6 +126,8 @@ func parsePeer(t testing.TB, words []string) view.Peer {
 		switch key {
 		case "mtu":
 			p.MTU = number(t, value)
+		case "public-key":
+			p.PublicKey = value
 		case "vtep":
 			mac, err := net.ParseMAC(value)
 			if err != nil {

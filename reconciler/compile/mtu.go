@@ -9,8 +9,8 @@ import (
 )
 
 // outerHeaders are the bytes that a backend puts around a packet, by the
-// family of the outer header: IP and UDP (28, 48), and for VXLAN its own
-// header and an Ethernet one besides.
+// family of the outer header: IP and UDP (28, 48); for VXLAN its own header and
+// an Ethernet one besides; for WireGuard its header and authentication tag.
 func outerHeaders(kind schema.Backend, v6 bool) int {
 	n := 0
 	switch kind {
@@ -18,6 +18,8 @@ func outerHeaders(kind schema.Backend, v6 bool) int {
 		n = 28
 	case schema.BackendVXLAN:
 		n = 50
+	case schema.BackendWireGuard:
+		n = 60
 	default:
 		return 0
 	}

@@ -19,13 +19,15 @@ func (b *builder) peers() []*reconciler.Group {
 	if len(b.subnets) == 0 {
 		return nil
 	}
-	b.udp, b.vteps = b.needs(schema.BackendUDP), map[reconciler.FDBEntryKey]string{}
+	b.udp, b.wg = b.needs(schema.BackendUDP), b.needs(schema.BackendWireGuard)
+	b.vteps, b.keys = map[reconciler.FDBEntryKey]string{}, map[string]string{b.Host.PublicKey: "this node"}
 	for _, p := range b.View.Peers {
 		g := &reconciler.Group{Name: "peer " + p.Name, Origin: b.peerOrigin(p.Name)}
 		g.Objects = append(g.Objects, b.vtepOf(p)...)
+		key := b.publicKey(p)
 		for _, subnet := range p.Subnets {
 			if !b.owns(subnet) {
-				g.Objects = append(g.Objects, b.way(p, subnet)...)
+				g.Objects = append(g.Objects, b.way(p, subnet, key)...)
 			}
 		}
 		groups = append(groups, g)
@@ -42,27 +44,35 @@ func (b *builder) owns(subnet netip.Prefix) bool {
 
 // peerOrigin is the Node document of a peer, or the Cluster.
 func (b *builder) peerOrigin(name string) reconciler.Origin {
-	if b.places == nil {
-		b.places = make(map[string]schema.Place, len(b.Config.Nodes))
-		for _, n := range b.Config.Nodes {
-			b.places[n.Meta.Name.Name] = n.Place
-		}
-	}
-	if place, ok := b.places[name]; ok {
-		return b.origin(place)
+	if n := b.node(name); n != nil {
+		return b.origin(n.Place)
 	}
 	return b.origin(b.cluster.Place)
 }
 
+// node is a node's document, or nil.
+func (b *builder) node(name string) *schema.Node {
+	if b.nodes == nil {
+		b.nodes = make(map[string]*schema.Node, len(b.Config.Nodes))
+		for _, n := range b.Config.Nodes {
+			b.nodes[n.Meta.Name.Name] = n
+		}
+	}
+	return b.nodes[name]
+}
+
 // way gives the objects that lead to one subnet of a peer, and back. While
-// this node has a tunnel of the udp backend, every peer may send through it,
-// whatever it announces: it may still follow a revision in which this node
-// asked for that.
-func (b *builder) way(p view.Peer, subnet netip.Prefix) []reconciler.Object {
+// this node has a tunnel of the backends udp or wireguard, every peer may send
+// through it, whatever it announces: it may still follow a revision in which
+// this node asked for that. key is the peer's public key, if it has one.
+func (b *builder) way(p view.Peer, subnet netip.Prefix, key string) []reconciler.Object {
 	var out []reconciler.Object
 	kind, end := schema.Backend(p.Backend.Kind), b.underlayOf(p)
 	if b.udp && end.IsValid() {
 		out = append(out, reconciler.TunnelPeer{Device: TunnelDevice, Subnet: subnet, Endpoint: netip.AddrPortFrom(end, udpPort(p)), Node: p.Name})
+	}
+	if b.wg && end.IsValid() && key != "" {
+		out = append(out, b.wireguardPeer(p, subnet, end, key))
 	}
 	next := b.onLink(p, subnet)
 	tunnelled := kind == schema.BackendUDP || kind == schema.BackendVXLAN
@@ -75,13 +85,17 @@ func (b *builder) way(p view.Peer, subnet netip.Prefix) []reconciler.Object {
 		b.problem(
 			fmt.Sprintf("no route to %s of %s: backend host-gw needs an underlay address of the same family on the link %s", subnet, p.Name, b.Host.Underlay.Link),
 			"put the nodes on one link, or set spec.overlay.backend: udp in the Cluster, with directRouting for those that are")
-	case !tunnelled:
+	case kind == schema.BackendWireGuard && key == "":
+		return out // it will be heard, or was reported
+	case !tunnelled && kind != schema.BackendWireGuard:
 		b.problem(fmt.Sprintf("no route to %s of %s: its backend %q is not known here", subnet, p.Name, kind), "install the same version of poplin on all nodes")
 	case !end.IsValid():
 		b.problem(fmt.Sprintf("no tunnel to %s: its underlay addresses %v and this node's %v share no family", p.Name, p.Underlay, b.Host.Underlay.Addresses),
 			"give both Nodes an address of one family, that one first")
 	case kind == schema.BackendVXLAN:
 		return append(out, b.throughVXLAN(p, subnet))
+	case kind == schema.BackendWireGuard:
+		return append(out, b.throughWireGuard(p, subnet))
 	default:
 		return append(out, reconciler.Route{
 			Destination: subnet, Link: TunnelDevice,

@@ -19,7 +19,7 @@ func (b *builder) tunnels() []*reconciler.Group {
 	if !b.local().IsValid() {
 		return nil
 	}
-	return append(b.vxlans(), b.tunnel())
+	return append(b.vxlans(), b.tunnel(), b.wireguard())
 }
 
 // tunnel asks for the TUN device of the udp backend and its process.

@@ -180,7 +180,7 @@ func defaultMAC(netns, name string) reconciler.MAC {
 func (t *Target) ours(l kernelLink) bool { return strings.HasPrefix(l.alias, t.alias) }
 
 // nameOfOurs matches the names that poplin gives to links of the host.
-var nameOfOurs = regexp.MustCompile(`^(poplin.*|pop[0-9a-f]{12})$`)
+var nameOfOurs = regexp.MustCompile(`^(poplin.*|pop[0-9a-f]{12}|pop\.[0-9a-f]+\.[0-9a-f]+)$`)
 
 // linkConflicts reports links of the host that have a name of ours without
 // our mark.

@@ -101,14 +101,17 @@ func (t *Target) createLink(c *conn, want reconciler.Link) error {
 		nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
 		peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(want.Peer))
 		peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(p.file.Fd())))
+	case reconciler.LinkWireGuard:
+		// Keys and peers are not rtnetlink's.
 	default:
 		return fmt.Errorf("links of type %q are not known", want.Type)
 	}
 	create := request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	create.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	create.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(want.Name)))
-	mac := wantedMAC(want)
-	create.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, mac[:]))
+	if mac := wantedMAC(want); hasMAC(want.Type) {
+		create.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, mac[:]))
+	}
 	create.AddData(info)
 	return c.batch(create, markRequest(want))
 }
@@ -122,6 +125,11 @@ func markRequest(want reconciler.Link) *nl.NetlinkRequest {
 	return mark
 }
 
+// hasMAC reports whether links of a type have a link-layer address.
+func hasMAC(t reconciler.LinkType) bool {
+	return t != reconciler.LinkTUN && t != reconciler.LinkWireGuard
+}
+
 // wantedMAC is the address that a link is to have.
 func wantedMAC(want reconciler.Link) reconciler.MAC {
 	if want.MAC == (reconciler.MAC{}) {
@@ -130,8 +138,7 @@ func wantedMAC(want reconciler.Link) reconciler.MAC {
 	return want.MAC
 }
 
-// configure sends what of a link differs from what is wanted. A TUN device
-// has no link-layer address.
+// configure sends what of a link differs from what is wanted.
 func configure(c *conn, want reconciler.Link, there kernelLink) error {
 	master := 0
 	if want.Master != "" {
@@ -161,7 +168,7 @@ func configure(c *conn, want reconciler.Link, there kernelLink) error {
 		}
 	}
 	put(want.MTU != 0 && want.MTU != attrs.MTU, unix.IFLA_MTU, nl.Uint32Attr(uint32(want.MTU)))
-	put(want.Type != reconciler.LinkTUN && string(mac[:]) != string(attrs.HardwareAddr), unix.IFLA_ADDRESS, mac[:])
+	put(hasMAC(want.Type) && string(mac[:]) != string(attrs.HardwareAddr), unix.IFLA_ADDRESS, mac[:])
 	put(queue != attrs.TxQLen, unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(queue)))
 	put(want.Alias != there.alias, unix.IFLA_IFALIAS, []byte(want.Alias))
 	put(master != there.masterIndex, unix.IFLA_MASTER, nl.Uint32Attr(uint32(master)))

@@ -65,6 +65,8 @@ type Facts struct {
 	// BadChecksumOffload says that VXLAN links of this kernel send wrong
 	// checksums if they leave them to what is below them.
 	BadChecksumOffload bool
+	// WireGuard says that this kernel has WireGuard devices.
+	WireGuard bool
 }
 
 // Facts reads the facts. From then on Changes receives when they change.
@@ -75,12 +77,19 @@ func (t *Target) Facts(ctx context.Context) (Facts, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bridgeNF = bridgeNetfilter()
-	return Facts{BridgeNetfilter: t.bridgeNF, BadChecksumOffload: before57()}, nil
+	return Facts{BridgeNetfilter: t.bridgeNF, BadChecksumOffload: before57(), WireGuard: kernelWireGuard()}, nil
 }
 
 func bridgeNetfilter() bool {
 	_, err := os.Stat(procSys + "/net/bridge")
 	return err == nil
+}
+
+// kernelWireGuard reports whether the kernel knows WireGuard. Asking for it
+// loads the module where it is one.
+func kernelWireGuard() bool {
+	family, err := netlink.GenlFamilyGet("wireguard")
+	return err == nil && family != nil
 }
 
 // underlayDiffers reports whether facts that somebody asked for changed. The

@@ -1,6 +1,7 @@
 package services
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -27,14 +28,19 @@ type HeadlessPort struct {
 }
 
 // Equal reports whether two endpoints are the same.
-func (e HeadlessEndpoint) Equal(o HeadlessEndpoint) bool {
-	return e.Address == o.Address && e.Hostname == o.Hostname && e.Weight == o.Weight && slices.Equal(e.Ports, o.Ports)
+func (e HeadlessEndpoint) Equal(o HeadlessEndpoint) bool { return e.Compare(o) == 0 }
+
+// Compare orders endpoints by their addresses, and then in some way.
+func (e HeadlessEndpoint) Compare(o HeadlessEndpoint) int {
+	return cmp.Or(e.Address.Compare(o.Address), cmp.Compare(e.Hostname, o.Hostname), cmp.Compare(e.Weight, o.Weight),
+		slices.CompareFunc(e.Ports, o.Ports, func(a, b HeadlessPort) int {
+			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+		}))
 }
 
 // headless lists the ready endpoints of a headless service, of the families
-// that it wants: IPv4 first, in the order of the documents, each address once
-// in a slice. Those that only serve while they terminate are not ready,
-// unless the service publishes what is not.
+// that it wants, sorted and each once. Those that only serve while they
+// terminate are not ready, unless the service publishes what is not.
 func (r *Resolver) headless(s *schema.Service) []HeadlessEndpoint {
 	if !s.Headless || s.Type == schema.ExternalName {
 		return nil
@@ -49,7 +55,8 @@ func (r *Resolver) headless(s *schema.Service) []HeadlessEndpoint {
 			out = append(out, r.headlessSlices(s, family)...)
 		}
 	}
-	return out
+	slices.SortFunc(out, HeadlessEndpoint.Compare)
+	return slices.CompactFunc(out, HeadlessEndpoint.Equal)
 }
 
 func (r *Resolver) headlessPods(s *schema.Service, family schema.Family) []HeadlessEndpoint {

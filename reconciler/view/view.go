@@ -43,8 +43,11 @@ type Peer struct {
 	Underlay []netip.Addr   // in order of preference
 	Subnets  []netip.Prefix // sorted
 	Backend  Backend
-	MTU      int // bytes that a packet from one of its pods may have; 0 unknown
-	Pods     []Pod
+	// PublicKey is that of its WireGuard device, in base64; "": not known, or
+	// it has none.
+	PublicKey string
+	MTU       int // bytes that a packet from one of its pods may have; 0 unknown
+	Pods      []Pod
 	// Health says that Pods has those in the node's own network, too: one that
 	// is missing is not there yet.
 	Health bool
@@ -52,13 +55,13 @@ type Peer struct {
 
 // SameNode reports whether two peers are the same but for their pods.
 func (p Peer) SameNode(o Peer) bool {
-	return p.Name == o.Name && p.State == o.State && p.Backend == o.Backend && p.MTU == o.MTU &&
+	return p.Name == o.Name && p.State == o.State && p.Backend == o.Backend && p.PublicKey == o.PublicKey && p.MTU == o.MTU &&
 		slices.Equal(p.Underlay, o.Underlay) && slices.Equal(p.Subnets, o.Subnets)
 }
 
 // Backend is how a peer is reached, as the peer itself announces it.
 type Backend struct {
-	Kind string // udp, vxlan, host-gw, none
+	Kind string // udp, vxlan, host-gw, wireguard, none
 	Port uint16 // 0: the kind has none, or its default
 	// VNI and MAC, of its device, are those of a node with vxlan; 0: the default,
 	// and the one that its name gives.

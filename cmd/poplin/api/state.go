@@ -20,6 +20,8 @@ type State struct {
 	Underlay           compile.Underlay `json:"underlay"`
 	BridgeNetfilter    bool             `json:"bridgeNetfilter"`
 	BadChecksumOffload bool             `json:"badChecksumOffload,omitempty"`
+	KernelWireGuard    bool             `json:"kernelWireGuard,omitempty"`
+	PublicKey          string           `json:"publicKey,omitempty"`
 	// Backends are those by which peers may reach the node.
 	Backends     []view.Backend               `json:"backends,omitempty"`
 	RunDir       string                       `json:"runDir,omitempty"`

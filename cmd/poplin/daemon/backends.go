@@ -173,6 +173,30 @@ func backendOf(p overlay.Peer) view.Backend {
 	return b
 }
 
+// needsDaemon reports whether a backend forwards only while the daemon runs.
+func needsDaemon(b view.Backend, host compile.Host) bool {
+	switch schema.Backend(b.Kind) {
+	case schema.BackendUDP:
+		return true
+	case schema.BackendWireGuard:
+		return !host.KernelWireGuard
+	}
+	return false
+}
+
+// publicKey is the node's WireGuard key. It is made when somebody wants to
+// talk to this node by WireGuard for the first time.
+func (d *Daemon) publicKey(f facts) (string, error) {
+	wanted := f.revision.Config.Cluster.Overlay.Backend == schema.BackendWireGuard ||
+		slices.ContainsFunc(f.members.Peers, func(p overlay.Peer) bool { return p.Backend == string(schema.BackendWireGuard) })
+	if wanted {
+		if err := d.keys.Ensure(); err != nil {
+			return "", err
+		}
+	}
+	return d.keys.Public(), nil
+}
+
 // agreed reports whether every other node that is alive follows a revision.
 func agreed(members overlay.Snapshot, digest string) bool {
 	return members.Joined && !slices.ContainsFunc(members.Peers, func(p overlay.Peer) bool {

@@ -23,6 +23,10 @@ type facts struct {
 	bridgeNF bool
 	// badChecksums says that this kernel gets the checksums of VXLAN wrong.
 	badChecksums bool
+	// kernelWG says that the kernel has WireGuard devices, publicKey is the
+	// node's, "" if it has none yet.
+	kernelWG  bool
+	publicKey string
 	// backends are those by which peers may reach this node so far.
 	backends  []view.Backend
 	runDir    string
@@ -76,7 +80,7 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	if !f.gossip {
 		staticPods(c, g.view.Peers)
 	}
-	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, PodAddresses: assigned, RunDir: f.runDir}
+	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, KernelWireGuard: f.kernelWG, PublicKey: f.publicKey, PodAddresses: assigned, RunDir: f.runDir}
 	g.Result = compiler.Compile(compile.Input{
 		Config: c, View: g.view, Host: g.host, Revision: f.revision.ID, Observed: f.observed,
 		Unheard: f.gossip && !f.members.Joined,

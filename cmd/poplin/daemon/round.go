@@ -31,6 +31,7 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		return reconciler.Desired{}, err
 	}
 	f.bridgeNF, f.badChecksums = host.BridgeNetfilter, host.BadChecksumOffload
+	f.kernelWG = host.WireGuard
 	var underlayProblem error
 	f.underlay, underlayProblem = underlayOf(ctx, d.targets.linux, d.o, revision)
 	if underlayProblem != nil {
@@ -44,6 +45,9 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 		f.members = d.membership.snapshot()
 		d.expireBackends(f)
 		f.backends = d.backends.all()
+	}
+	if f.publicKey, err = d.publicKey(f); err != nil {
+		return reconciler.Desired{}, err
 	}
 	namespaces := d.targets.linux.Namespaces()
 	if f.gossip {
@@ -109,8 +113,10 @@ func preferFamily(addresses []netip.Addr, family string) []netip.Addr {
 func (d *Daemon) announce(r *revision, g goal) {
 	a := overlay.Announcement{
 		Underlay:  advertised(r.Config, d.o.Node, g.host.Underlay.Addresses),
-		Transport: transportOf(d.announced(r.Config.Cluster)), MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
+		Transport: transportOf(d.announced(r.Config.Cluster)), MTU: g.MTU,
+		NeedsDaemon: needsDaemon(d.announced(r.Config.Cluster), g.host), Revision: r.ID, Digest: r.Digest, Health: true,
 	}
+	a.PublicKey = g.host.PublicKey
 	if rejected := d.documents.state().rejected; rejected != nil {
 		a.Rejected = &overlay.Rejection{Revision: rejected.Revision, Error: firstError(rejected.Diagnostics)}
 	}

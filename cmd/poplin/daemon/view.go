@@ -73,7 +73,7 @@ func (h heardPods) peers(c *schema.Config, self string, members overlay.Snapshot
 		p := peer(m.Name)
 		p.Underlay, p.MTU = m.Underlay, m.MTU
 		if m.Backend != "" {
-			p.Backend = backendOf(m)
+			p.Backend, p.PublicKey = backendOf(m), m.PublicKey
 		}
 		p.State = view.Failed
 		if m.State == overlay.PeerAlive || !members.Joined {

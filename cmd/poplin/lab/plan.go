@@ -119,7 +119,7 @@ func checkTun(config *schema.Config, backend string) error {
 	if backend == "" && config.Cluster != nil {
 		backend = string(config.Cluster.Overlay.Backend)
 	}
-	if backend != string(schema.BackendUDP) {
+	if backend != string(schema.BackendUDP) && backend != string(schema.BackendWireGuard) {
 		return nil
 	}
 	if err := unix.Access(tunDevice, unix.R_OK|unix.W_OK); err != nil {

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/miekg/dns"
+
 	"github.com/poplin-net/poplin/reconciler/discovery"
 )
 
@@ -43,8 +45,8 @@ func (l *loops) met(name []byte) bool {
 	return true
 }
 
-// look asks an upstream for a name of ours: whether it answers, and whether
-// it loops.
+// look finds out whether an upstream loops, and whether one that is down is
+// back.
 func (l *loops) look(ctx context.Context, u *upstream) {
 	name := discovery.Wire(fmt.Sprintf("%016x.%016x", rand.Uint64(), rand.Uint64()))
 	u.mu.Lock()
@@ -52,17 +54,44 @@ func (l *loops) look(ctx context.Context, u *upstream) {
 	u.loops = false
 	u.mu.Unlock()
 	l.note(name, u)
-	_, err := u.ask(ctx, question{name: name, kind: discovery.TypeHINFO}, l.clock)
+	err := u.probe(ctx, newMessage(question{name: name, kind: discovery.TypeHINFO}, true))
 	l.note(name, nil)
+	silent := err != nil
+	if silent && u.isDown() {
+		// Where the roots cannot be reached, nobody can say that there is no such
+		// name. What an upstream knows without asking, it can always say.
+		m := newMessage(question{name: "\x00", kind: discovery.TypeNS}, true)
+		m.RecursionDesired = false
+		silent = u.probe(ctx, m) != nil
+	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.looks = false
-	if err != nil && before {
-		u.loops = true // it did not say otherwise
+	switch {
+	case !silent:
+		u.missed, u.pause = 0, 0
+	case u.missed >= failuresDown:
+		u.miss(l.clock())
 	}
+	u.loops = u.loops || err != nil && before // it did not say otherwise
 	if u.loops {
 		u.next = l.clock() + loopRetry
 	}
+}
+
+// probe asks what no client waits for, and reports whether there is an answer
+// of any kind.
+func (u *upstream) probe(ctx context.Context, m *dns.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, tryTime)
+	defer cancel()
+	_, err := exchange(ctx, u.address, m)
+	return err
+}
+
+func (u *upstream) isDown() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.missed >= failuresDown
 }
 
 // note says whose a name is, nil for nobody's.

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,11 +21,12 @@ import (
 
 // OverlayOptions say what is measured.
 type OverlayOptions struct {
-	Name     string // labs are called NAME-PATH
+	Name string // labs are called NAME-1, NAME-2, …
+	// Paths are some of OverlayPaths. A backend may be followed by changes of
+	// its offloads (poplin run --overlay-offloads), as in udp:-gso:-gro.
 	Paths    []string
 	Rounds   int
 	While    time.Duration // of each measurement
-	Offloads string        // of the udp backend; see poplin run --overlay-offloads
 	Progress func(string)
 }
 
@@ -73,12 +75,12 @@ func Overlay(ctx context.Context, o OverlayOptions) (*Report, error) {
 	defer os.RemoveAll(dir)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for _, name := range o.Paths {
-		if !slices.Contains(OverlayPaths(), name) {
+	for i, name := range o.Paths {
+		if kind, _, _ := strings.Cut(name, ":"); !slices.Contains(OverlayPaths(), kind) {
 			return nil, fmt.Errorf("path %q: want some of %s", name, strings.Join(OverlayPaths(), ", "))
 		}
 		o.Progress(name + ": starting")
-		w, down, err := b.start(ctx, filepath.Join(dir, name), name)
+		w, down, err := b.start(ctx, filepath.Join(dir, strconv.Itoa(i+1)), i)
 		defer down()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -93,16 +95,17 @@ func Overlay(ctx context.Context, o OverlayOptions) (*Report, error) {
 }
 
 // start makes the lab of a path, and the far end of its traffic.
-func (b *overlay) start(ctx context.Context, tree, name string) (w *way, down func(), err error) {
+func (b *overlay) start(ctx context.Context, tree string, i int) (w *way, down func(), err error) {
 	down = func() {}
-	if err := writeOverlayTree(tree, backendOf(name)); err != nil {
+	kind, offloads, _ := strings.Cut(b.Paths[i], ":")
+	if err := writeOverlayTree(tree, backendOf(kind)); err != nil {
 		return nil, down, err
 	}
 	env := slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, "POPLIN_") })
-	if b.Offloads != "" {
-		env = append(env, "POPLIN_OVERLAY_OFFLOADS="+b.Offloads)
+	if offloads != "" {
+		env = append(env, "POPLIN_OVERLAY_OFFLOADS="+strings.ReplaceAll(offloads, ":", ","))
 	}
-	labName := b.Name + "-" + name
+	labName := fmt.Sprintf("%s-%d", b.Name, i+1)
 	spec, err := lab.Plan(lab.Options{Name: labName, Tree: tree, Env: env})
 	if err != nil {
 		return nil, down, err
@@ -115,7 +118,7 @@ func (b *overlay) start(ctx context.Context, tree, name string) (w *way, down fu
 		launched.Close()
 		_, _ = lab.Down(labName) // a keeper that is not detached ends by itself, too
 	}
-	w = &way{name: name, samples: map[string][]float64{}}
+	w = &way{name: b.Paths[i], samples: map[string][]float64{}}
 	if w.client, err = lab.Open(labName); err != nil {
 		return nil, down, err
 	}

@@ -201,17 +201,11 @@ func (n *near) trips(ctx context.Context, while time.Duration) (Sample, error) {
 		return Sample{}, err
 	}
 	defer c.Close()
-	// Without the runtime's poller on this side, which would be most of what
-	// is measured.
-	file, err := c.(*net.TCPConn).File()
+	fd, done, err := blocking(c)
 	if err != nil {
 		return Sample{}, err
 	}
-	defer file.Close()
-	fd := int(file.Fd())
-	if err := unix.SetNonblock(fd, false); err != nil {
-		return Sample{}, err
-	}
+	defer done()
 	var times []float64
 	one := []byte{'x'}
 	for started := time.Now(); time.Since(started) < while; {
