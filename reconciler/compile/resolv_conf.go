@@ -54,9 +54,9 @@ func ownResolver(p *schema.Pod) bool {
 		len(p.DNSConfig.Nameservers)+len(p.DNSConfig.Searches)+len(p.DNSConfig.Options) > 0
 }
 
-// NeedsHostResolver reports whether a pod's resolv.conf is made of the host's:
+// needsHostResolver reports whether a pod's resolv.conf is made of the host's:
 // by its policy, or since the cluster has no DNS, as with kubelet.
-func NeedsHostResolver(c *schema.Cluster, p *schema.Pod) bool {
+func needsHostResolver(c *schema.Cluster, p *schema.Pod) bool {
 	switch p.DNSPolicy {
 	case schema.DNSNone:
 		return false
@@ -74,7 +74,7 @@ func NeedsHostResolver(c *schema.Cluster, p *schema.Pod) bool {
 func (b *builder) resolver(p *schema.Pod, addresses []netip.Addr) schema.DNSConfig {
 	var base schema.DNSConfig
 	switch {
-	case NeedsHostResolver(b.cluster, p):
+	case needsHostResolver(b.cluster, p):
 		base = b.Host.Resolver
 	case p.DNSPolicy != schema.DNSNone:
 		domain := b.cluster.DNS.Domain
