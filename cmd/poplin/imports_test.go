@@ -34,7 +34,7 @@ var importRules = []importRule{
 	{"reconciler", nil, "the engine knows no netlink, no YAML and no gossip: only objects"},
 	{"reconciler/view", nil, "plain values, so that everything pure can read them"},
 	{"reconciler/services", []string{"schema", "reconciler/view"}, "the rules of services are the same for nftables, discovery and explain"},
-	{"reconciler/compile", []string{"schema", "reconciler", "reconciler/view", "reconciler/services"}, "pure: the same documents and view give the same state, also for plan and offline"},
+	{"reconciler/compile", []string{"schema", "reconciler", "reconciler/view", "reconciler/services", "reconciler/discovery"}, "pure: the same documents and view give the same state, also for plan and offline"},
 	{"reconciler/discovery", []string{"schema", "reconciler/view", "reconciler/services"}, "pure: which names there are is the same with a server and without"},
 	{"reconciler/discovery/dns", []string{"reconciler/discovery"}, "serves a table, whatever it was made of"},
 	{"reconciler/health", []string{"schema"}, "looks at pods; who they are and what comes of it is decided elsewhere"},
@@ -45,11 +45,11 @@ var importRules = []importRule{
 	{"reconciler/tunnel", []string{"reconciler", "overlay/udp"}, "the only target that needs a data path of ours"},
 	{"reconciler/wireguard", []string{"reconciler", "overlay/wg"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"systemd", nil, "unit files, and a test of them"},
-	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
+	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile", "reconciler/discovery/dns"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
 	{"cmd/poplin/lab", []string{"schema", "schema/source", "cmd/poplin/api"}, "the lab runs the real binary: a daemon inside it would be another one"},
 	{"cmd/poplin/lab/bench", []string{"cmd/poplin/lab"}, "measures from outside what the real binary does"},
-	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/probe", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
-	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
+	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/probe", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/discovery", "reconciler/discovery/dns", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
+	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "reconciler/discovery", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
 }
 
 // libraryRule says which packages may import a library or a part of the

@@ -33,6 +33,7 @@ POPLIN_STATE_DIR. Exit codes: 0 done, in sync; 1 differences; 2 usage;
 		newWaitCommand(),
 		newStateCommand(),
 		newExecCommand(),
+		newEnvCommand(),
 		newSchemaCommand(),
 		newAllocateCommand(),
 		newKeyCommand(),

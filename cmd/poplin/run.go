@@ -70,6 +70,7 @@ func newRunCommand() *cobra.Command {
 	var join []string
 	var keyFile, mode, offloads string
 	var bootstrap, once, execProbes bool
+	var dnsRate int
 	var quiet time.Duration
 	c := &cobra.Command{
 		Use:   "run",
@@ -86,7 +87,10 @@ poplin cleanup removes it.`,
 				return err
 			}
 			o.KeyFile, o.Bootstrap, o.Once, o.SourceQuiet, o.ExecProbes = keyFile, bootstrap, once, quiet, execProbes
-			o.Offloads = offloads
+			o.Offloads, o.DNSRate = offloads, dnsRate
+			if dnsRate < 0 {
+				return withCode(exitUsage, fmt.Errorf("--dns-rate: %d is less than 0", dnsRate))
+			}
 			if err := daemon.CheckOffloads(offloads); err != nil {
 				return withCode(exitUsage, fmt.Errorf("--overlay-offloads: %w", err))
 			}
@@ -107,6 +111,7 @@ poplin cleanup removes it.`,
 	c.Flags().StringVar(&mode, "source", "auto", "how to watch the directory: auto, inotify or poll")
 	c.Flags().BoolVar(&execProbes, "exec-probes", false, "run the commands of exec readiness probes, as the daemon's user: whoever writes the documents then runs commands on this node; without it such pods are not ready")
 	c.Flags().StringVar(&offloads, "overlay-offloads", "all", offloadsHelp)
+	c.Flags().IntVar(&dnsRate, "dns-rate", 0, "how many queries of DNS a second a client may ask; 0: any number")
 	c.Flags().BoolVar(&once, "once", false, "one round without gossip, then exit: pinned subnets and roster only")
 	return c
 }

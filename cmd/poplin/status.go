@@ -15,7 +15,7 @@ func newStatusCommand() *cobra.Command {
 	var output, runDir string
 	var watch, check bool
 	c := &cobra.Command{
-		Use:   "status [peers|pods|services|overlay]",
+		Use:   "status [peers|pods|services|overlay|dns]",
 		Short: "Show this node, its peers, the revision and what stands in the way",
 		Long: `Show this node, its peers, the revision and what stands in the way.
 
@@ -23,10 +23,13 @@ status services has a line for each address and port on which a service
 answers: the endpoints that take connections, of how many, and what went
 through this node since the frontend was made: connections that got an
 endpoint, and their packets and bytes in both directions. -o json has the
-counters as numbers, under serviceList[].frontends[].counters.`,
+counters as numbers, under serviceList[].frontends[].counters.
+
+status dns shows the size of the zone, what was asked and answered since the
+daemon was started, the cache, the upstreams and how they are.`,
 		Example:   "  poplin status\n  poplin status services\n  poplin status --check   # 0 in sync, 1 not, 3 revision rejected",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"peers", "pods", "services", "overlay"},
+		ValidArgs: []string{"peers", "pods", "services", "overlay", "dns"},
 		RunE: func(c *cobra.Command, args []string) error {
 			part := ""
 			if len(args) == 1 {
@@ -116,6 +119,6 @@ func statusSummary(s api.Status) string {
 		s.Peers[i].Seen = nil
 	}
 	s.Rounds = 0
-	s.Overlay.Peers = nil
+	s.Overlay.Peers, s.DNS = nil, nil
 	return fmt.Sprintf("%+v", s)
 }

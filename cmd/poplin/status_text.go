@@ -22,6 +22,8 @@ func writeStatus(w io.Writer, s api.Status, part string, now time.Time) error {
 		writeServices(t, s)
 	case "overlay":
 		writeOverlay(t, s)
+	case "dns":
+		writeDNS(t, s)
 	default:
 		writeNode(w, s, now)
 		writePeers(t, s, now)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/reconciler/discovery/dns"
 	"github.com/poplin-net/poplin/schema"
 )
 
@@ -66,6 +67,22 @@ func sampleStatus() api.Status {
 	}
 }
 
+func withDNS() api.Status {
+	at := netip.MustParseAddrPort
+	return api.Status{DNS: &api.DNS{Enabled: true, Domain: "cluster.local", Stats: dns.Stats{
+		Ready: true, Names: 1234, Queries: map[string]uint64{"A": 90, "AAAA": 120, "SRV": 0}, Rcodes: map[string]uint64{"NOERROR": 205, "SERVFAIL": 5},
+		Zone: 180, Cached: 20, Stale: 1, Forwarded: 9, TCP: 2, Dropped: 3, Refused: 4, Limited: 5, Busy: 6, InFlight: 1, Connections: 7,
+		Limits: dns.Limits{Rate: 100, InFlight: 2048, Connections: 512, ConnectionsPerClient: 32},
+		Cache:  dns.CacheStats{Entries: 12, Bytes: 3100, Limit: 8 << 20},
+		Upstreams: []dns.UpstreamStats{
+			{Address: at("192.0.2.53:53"), State: "up", Queries: 9, Latency: 1234567},
+			{Address: at("[2001:db8::53]:53"), State: "down", Queries: 3, Failures: 3},
+		},
+		Listeners: []dns.ListenerStats{{Address: at("10.96.0.10:53")}, {Address: at("10.244.1.1:53"), Error: "address already in use"}},
+		Problems:  []string{"DNS does not listen on 10.244.1.1:53: address already in use"},
+	}}}
+}
+
 func TestStatusText(t *testing.T) {
 	waiting := api.Status{Node: "node-1", Version: "v0.3.0", Started: *before(5 * time.Second), Ready: true, Waiting: "documents", Source: api.Source{State: "waiting", Path: "/etc/poplin/config"}}
 	trouble := sampleStatus()
@@ -87,6 +104,8 @@ func TestStatusText(t *testing.T) {
 		"status-pods":     {sampleStatus(), "pods"},
 		"status-services": {sampleStatus(), "services"},
 		"status-overlay":  {sampleStatus(), "overlay"},
+		"status-dns":      {withDNS(), "dns"},
+		"status-no-dns":   {api.Status{DNS: &api.DNS{}}, "dns"},
 		"status-waiting":  {waiting, ""},
 		"status-trouble":  {trouble, ""},
 	} {

@@ -48,7 +48,11 @@ func (x base) equal(y base) bool {
 func (h Host) equal(o Host) bool {
 	return h.Node == o.Node && h.RunDir == o.RunDir && h.BadChecksumOffload == o.BadChecksumOffload &&
 		h.KernelWireGuard == o.KernelWireGuard && h.PublicKey == o.PublicKey && h.BridgeNetfilter == o.BridgeNetfilter && h.Underlay.Equal(o.Underlay) &&
-		maps.EqualFunc(h.PodAddresses, o.PodAddresses, slices.Equal[[]netip.Addr])
+		maps.EqualFunc(h.PodAddresses, o.PodAddresses, slices.Equal[[]netip.Addr]) && sameResolver(h.Resolver, o.Resolver)
+}
+
+func sameResolver(x, y schema.DNSConfig) bool {
+	return slices.Equal(x.Nameservers, y.Nameservers) && slices.Equal(x.Searches, y.Searches) && slices.Equal(x.Options, y.Options)
 }
 
 // Equal reports whether two underlays are the same.

@@ -5,6 +5,7 @@
 // One file per concern: host.go (bridges, addresses, settings), pods.go,
 // tunnel.go and vxlan.go (the ends of tunnels), mtu.go, peers.go (the ways to
 // peers), balancers.go (load balancer addresses that this node announces),
+// resolv_conf.go (pods' resolv.conf, the addresses of DNS), environment.go,
 // subnet_file.go, masquerade.go and services.go (nftables elements). subnets.go
 // and ipam.go say which addresses this node and its pods have.
 package compile
@@ -53,8 +54,11 @@ type Host struct {
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
-	// RunDir is the directory for what is made for others to read; "": none.
+	// RunDir is the directory for what is made for others to read; "": there
+	// is none, and no files for pods either.
 	RunDir string
+	// Resolver is the host's own, for pods that want it.
+	Resolver schema.DNSConfig
 }
 
 // Underlay is this node's end of the network between the hosts.
@@ -89,9 +93,11 @@ type Compiler struct {
 	resolver *services.Resolver
 	families []reconciler.Family
 	services compiledServices
-	base     base
-	groups   map[string]*reconciler.Group // but those of services
-	state    reconciler.State
+	// environments are files made of services' documents only.
+	environments environments
+	base         base
+	groups       map[string]*reconciler.Group // but those of services
+	state        reconciler.State
 }
 
 // New returns an empty compiler.
@@ -128,6 +134,8 @@ func (c *Compiler) Compile(in Input) Result {
 	b.announced = b.announcedHere(outside.Balancers)
 	before, after := c.services.compile(b, resolved)
 	gone, added = append(gone, before...), after
+	before, after = c.environments.compile(b)
+	gone, added = append(gone, before...), append(added, after...)
 	before, after = c.shared(c.others(b))
 	gone, added = append(gone, before...), append(added, after...)
 	c.state = c.state.Replace(gone, added)
@@ -149,7 +157,7 @@ func (c *Compiler) others(b *builder) []*reconciler.Group {
 	groups = append(groups, b.pods()...)
 	groups = append(groups, b.peers()...)
 	groups = append(groups, b.balancers()...)
-	groups = append(groups, b.masquerade(now.pools), b.subnetFile(), b.chains(c.services.uses))
+	groups = append(groups, b.dnsAddresses(), b.masquerade(now.pools), b.subnetFile(), b.chains(c.services.uses))
 	now.problems = b.problems
 	c.base = now
 	return groups

@@ -19,6 +19,7 @@ import (
 //	underlay eth0 mtu 1500 address 192.0.2.1 on-link 192.0.2.0/24
 //	br_netfilter
 //	run-dir /run/poplin
+//	resolver 192.0.2.53 search example.com
 //	public-key BASE64
 //	wireguard                                    # of the kernel's own
 const defaultHost = `node node-1
@@ -50,6 +51,8 @@ func parseHost(t testing.TB, text string) Host {
 			h.KernelWireGuard = true
 		case "run-dir":
 			h.RunDir = words[1]
+		case "resolver":
+			h.Resolver = schema.DNSConfig{Nameservers: []netip.Addr{netip.MustParseAddr(words[1])}, Searches: words[3:]}
 		case "br_netfilter":
 			h.BridgeNetfilter = true
 		default:

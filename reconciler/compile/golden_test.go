@@ -22,7 +22,8 @@ var update = flag.Bool("update", false, "rewrite the outputs in testdata")
 
 // scenario is a file of testdata. It holds documents (*.yaml), "view" and
 // "host" (form_test.go says how they read; both have a default), and the
-// outputs "desired" and, where there are any, "problems".
+// outputs "desired", where there are any, "problems", and where it is asked
+// for, "files".
 //
 // With files below "before/" it is a change: they stand in for the files of
 // the same name in what the host had, and a document that is empty there is
@@ -144,7 +145,7 @@ func TestGolden(t *testing.T) {
 				s.write(t, outputs)
 				return
 			}
-			for _, name := range []string{"desired", "problems", "plan"} {
+			for _, name := range []string{"desired", "problems", "plan", "files"} {
 				if diff := cmp.Diff(s.files[name], outputs[name]); diff != "" {
 					t.Errorf("%s (-file +now; -update rewrites):\n%s", name, diff)
 				}
@@ -166,6 +167,9 @@ func (s scenario) run(t *testing.T) map[string]string {
 	out := map[string]string{"desired": formatState(now.State)}
 	for _, p := range now.Problems {
 		out["problems"] += p.What + "\n  " + p.Remedy + "\n"
+	}
+	if _, asked := s.files["files"]; asked {
+		out["files"] = formatFiles(now.State)
 	}
 	if s.isChange() {
 		plan := reconciler.Diff(s.observed(t, was.State), now.State)
@@ -192,12 +196,25 @@ func formatState(s reconciler.State) string {
 	return b.String()
 }
 
+// formatFiles prints what is in the files.
+func formatFiles(s reconciler.State) string {
+	var b strings.Builder
+	for g := range s.Groups() {
+		for _, o := range g.Objects {
+			if f, ok := o.(reconciler.File); ok {
+				fmt.Fprintf(&b, "== %s\n%s", f.Path, f.Content)
+			}
+		}
+	}
+	return b.String()
+}
+
 // write replaces the outputs in the scenario's file.
 func (s scenario) write(t *testing.T, outputs map[string]string) {
 	s.archive.Files = slices.DeleteFunc(s.archive.Files, func(f txtar.File) bool {
-		return f.Name == "desired" || f.Name == "problems" || f.Name == "plan"
+		return f.Name == "desired" || f.Name == "problems" || f.Name == "plan" || f.Name == "files"
 	})
-	for _, name := range []string{"plan", "problems", "desired"} {
+	for _, name := range []string{"plan", "problems", "desired", "files"} {
 		if outputs[name] != "" {
 			s.archive.Files = append(s.archive.Files, txtar.File{Name: name, Data: []byte(outputs[name])})
 		}

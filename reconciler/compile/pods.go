@@ -15,12 +15,19 @@ import (
 // podLink is the name of a pod's interface inside its namespace.
 const podLink = "eth0"
 
-// pods asks for the namespaces of this node's pods that have an address.
+// pods asks for the namespaces of this node's pods that have an address, and
+// for files of those in the host's network.
 func (b *builder) pods() []*reconciler.Group {
 	var groups []*reconciler.Group
 	for _, p := range b.own {
 		addresses := b.Host.PodAddresses[p.Meta.Name]
-		if p.HostNetwork || len(addresses) == 0 {
+		if p.HostNetwork {
+			if files := b.resolvConf(p, nil); len(files) > 0 {
+				groups = append(groups, &reconciler.Group{Name: "pod " + p.Meta.Name.String(), Origin: b.origin(p.Place), Objects: files})
+			}
+			continue
+		}
+		if len(addresses) == 0 {
 			continue
 		}
 		i := slices.IndexFunc(b.subnets, func(s Subnet) bool { return s.contains(addresses[0]) })
@@ -51,6 +58,7 @@ func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconcil
 			Netns: netns, Name: podLink, Type: reconciler.LinkVeth, Alias: alias,
 			MAC: deriveMAC(cluster, "pod", p.Meta.Name.String()), MTU: mtu,
 		})
+	g.Objects = append(g.Objects, b.resolvConf(p, addresses)...)
 	g.Objects = append(g.Objects, b.noRedirects(netns)...)
 	for _, name := range slices.Sorted(maps.Keys(p.Sysctls)) {
 		g.Objects = append(g.Objects, reconciler.Sysctl{Netns: netns, Name: name, Value: p.Sysctls[name]})

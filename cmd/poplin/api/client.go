@@ -90,6 +90,12 @@ func (c *Client) ExplainPacket(ctx context.Context, q PacketQuery) (PacketExplan
 	return t, c.call(ctx, http.MethodGet, "/v1/explain/packet?"+query.Encode(), nil, &t)
 }
 
+// Environment asks for the environment variables of a namespace.
+func (c *Client) Environment(ctx context.Context, namespace string) (Environment, error) {
+	var e Environment
+	return e, c.call(ctx, http.MethodGet, "/v1/environment/"+url.PathEscape(namespace), nil, &e)
+}
+
 // Reload has the daemon read everything again.
 func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)

@@ -35,6 +35,8 @@ type Backend interface {
 	// ExplainPacket says what becomes of a packet. The error is an
 	// *UnknownError if nobody knows the sender.
 	ExplainPacket(ctx context.Context, q PacketQuery) (PacketExplanation, error)
+	// Environment lists the environment variables of a namespace.
+	Environment(namespace string) (Environment, error)
 	Reload(ctx context.Context) error
 	Ack(revision string) error
 	Release(what string) error
@@ -143,6 +145,10 @@ func handler(b Backend) http.Handler {
 		}
 		trace, err := b.ExplainPacket(r.Context(), PacketQuery{From: r.URL.Query().Get("from"), To: to})
 		reply(w, trace, err)
+	})
+	mux.HandleFunc("GET /v1/environment/{namespace}", func(w http.ResponseWriter, r *http.Request) {
+		environment, err := b.Environment(r.PathValue("namespace"))
+		reply(w, environment, err)
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, b.Reload(r.Context())) })
 	mux.HandleFunc("POST /v1/rekey", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}, b.Rekey()) })

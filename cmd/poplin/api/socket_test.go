@@ -49,7 +49,10 @@ func (f *fakeDaemon) ExplainService(_ context.Context, namespace, name string) (
 func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketExplanation, error) {
 	return PacketExplanation{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
 }
-func (f *fakeDaemon) Rekey() error                 { return f.note("rekey") }
+func (f *fakeDaemon) Rekey() error { return f.note("rekey") }
+func (f *fakeDaemon) Environment(namespace string) (Environment, error) {
+	return Environment{Kind: "Environment", Namespace: namespace, Variables: []Variable{{"A", "b=c"}}}, f.err
+}
 func (f *fakeDaemon) Reload(context.Context) error { return f.note("reload") }
 func (f *fakeDaemon) Ack(revision string) error    { return f.note("ack " + revision) }
 func (f *fakeDaemon) Release(what string) error    { return f.note("release " + what) }
@@ -254,5 +257,13 @@ func TestListen(t *testing.T) {
 	}
 	if err := second.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestEnvironmentArrivesAsItWas(t *testing.T) {
+	got, err := serve(t, &fakeDaemon{}).Environment(t.Context(), "a/b")
+	want := Environment{Kind: "Environment", Namespace: "a/b", Variables: []Variable{{"A", "b=c"}}}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v:\n%s", err, diff)
 	}
 }

@@ -25,6 +25,7 @@ type State struct {
 	// Backends are those by which peers may reach the node.
 	Backends     []view.Backend               `json:"backends,omitempty"`
 	RunDir       string                       `json:"runDir,omitempty"`
+	Resolver     schema.DNSConfig             `json:"resolver"`
 	PodAddresses map[schema.Name][]netip.Addr `json:"podAddresses"`
 	// PodsReady says which pods were found ready or not; missing where nobody
 	// looks.

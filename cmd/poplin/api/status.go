@@ -44,6 +44,7 @@ type Status struct {
 	Endpoints      int            `json:"endpoints"`
 	EndpointsReady int            `json:"endpointsReady"`
 	ServiceList    []Service      `json:"serviceList"`
+	DNS            *DNS           `json:"dns,omitempty"`
 	Drift          int            `json:"drift"`
 	LastDrift      *Drift         `json:"lastDrift,omitempty"`
 	LastApply      *Apply         `json:"lastApply"`

@@ -50,6 +50,7 @@ type Daemon struct {
 	expiry     *time.Timer  // of the next former backend
 	readiness  *readiness
 	outside    outside
+	resolver   *resolver
 	account    account
 	notify     notifier
 
@@ -113,6 +114,7 @@ func New(o Options) (*Daemon, error) {
 		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Commands: o.ExecProbes, Log: o.Log,
 	})
 	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log}), listeners: listen.New(o.Log)}
+	d.resolver = newResolver(o)
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
@@ -260,7 +262,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prober := d.readiness.prober
-	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, d.paths.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run}
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, d.paths.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run, d.resolver.run}
 	failed := make(chan error, len(runs))
 	for _, run := range runs {
 		tasks.Go(func() {

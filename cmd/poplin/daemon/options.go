@@ -34,6 +34,9 @@ type Options struct {
 	ExecProbes bool
 	// Offloads changes by which means the overlay is fast; see CheckOffloads.
 	Offloads string
+	// DNSRate is how many queries a second of DNS a client may ask; 0: any
+	// number.
+	DNSRate int
 	// Once makes one round without gossip and returns.
 	Once    bool
 	Version string

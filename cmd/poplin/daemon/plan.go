@@ -133,7 +133,7 @@ func (d *Daemon) State(ctx context.Context) (api.State, error) {
 func stateOf(f facts, g goal, observed reconciler.State) api.State {
 	s := api.State{
 		APIVersion: api.APIVersion, Kind: "State", Node: f.node, Members: f.members, Underlay: f.underlay,
-		BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, KernelWireGuard: f.kernelWG, PublicKey: f.publicKey, Backends: f.backends, RunDir: f.runDir, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
+		BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, KernelWireGuard: f.kernelWG, PublicKey: f.publicKey, Backends: f.backends, RunDir: f.runDir, Resolver: f.resolver, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
 	}
 	if f.revision != nil {
 		s.Revision = f.revision.ID
@@ -204,7 +204,7 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 		return l, err
 	}
 	l.facts = facts{
-		node: o.Node, runDir: o.RunDir, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
+		node: o.Node, runDir: o.RunDir, resolver: hostResolver(), revision: next, members: members, addresses: book.pods, observed: l.seen.State,
 		gossip: true, bridgeNF: host.BridgeNetfilter, badChecksums: host.BadChecksumOffload, backends: backends.all(),
 		kernelWG: host.WireGuard, publicKey: keys.Public(),
 		health: lastHealth(o, t.linux.Namespaces(), l.last, next),
@@ -274,7 +274,7 @@ func PlanOffline(state api.State, dir, node string) (api.Plan, error) {
 		return api.Plan{}, err
 	}
 	f := facts{
-		node: state.Node, runDir: state.RunDir, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
+		node: state.Node, runDir: state.RunDir, resolver: state.Resolver, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
 		badChecksums: state.BadChecksumOffload, kernelWG: state.KernelWireGuard, publicKey: state.PublicKey, backends: state.Backends,
 		addresses: state.PodAddresses, observed: state.Observed, gossip: true,
 	}

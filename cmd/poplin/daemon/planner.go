@@ -30,6 +30,7 @@ type facts struct {
 	// backends are those by which peers may reach this node so far.
 	backends  []view.Backend
 	runDir    string
+	resolver  schema.DNSConfig             // the host's own
 	addresses map[schema.Name][]netip.Addr // of this node's pods, as last assigned
 	// frozen says that no new addresses may be given to pods: they could not
 	// be kept.
@@ -80,7 +81,7 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	if !f.gossip {
 		staticPods(c, g.view.Peers)
 	}
-	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, KernelWireGuard: f.kernelWG, PublicKey: f.publicKey, PodAddresses: assigned, RunDir: f.runDir}
+	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, KernelWireGuard: f.kernelWG, PublicKey: f.publicKey, PodAddresses: assigned, RunDir: f.runDir, Resolver: f.resolver}
 	g.Result = compiler.Compile(compile.Input{
 		Config: c, View: g.view, Host: g.host, Revision: f.revision.ID, Observed: f.observed,
 		Unheard: f.gossip && !f.members.Joined,

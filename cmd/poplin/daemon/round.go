@@ -23,7 +23,7 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 	revision := d.documents.now()
 	c := revision.Config
 	f := facts{
-		node: d.o.Node, runDir: d.o.RunDir, revision: revision, addresses: d.addresses.pods, observed: observed.State,
+		node: d.o.Node, runDir: d.o.RunDir, resolver: hostResolver(), revision: revision, addresses: d.addresses.pods, observed: observed.State,
 		gossip: !d.o.Once, standing: d.standing, links: d.links.Of(observed.State), heard: d.heard,
 	}
 	host, err := d.targets.linux.Facts(ctx)
@@ -150,6 +150,7 @@ func (d *Daemon) report(r reconciler.Round) {
 	d.logRound(r)
 	if a := d.account.read(); a.facts.revision != nil {
 		d.outside.follow(r, a.facts, a.goal)
+		d.resolver.follow(a.facts, a.goal)
 	}
 	// Pods whose interface came or went are to be announced; the round after
 	// this one does it.

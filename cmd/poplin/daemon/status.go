@@ -48,6 +48,8 @@ func (d *Daemon) Status() api.Status {
 	d.fillTunnel(&s)
 	s.Problems = slices.Concat(problemsOf(docs, a), d.lies(), d.orphans(), d.fullTables(), closedSockets(d.outside.listeners.Problems()))
 	if docs.current != nil {
+		dns, problems := d.resolver.status(docs.current.Config.Cluster)
+		s.DNS, s.Problems = &dns, append(s.Problems, problems...)
 		s.Problems = append(s.Problems, unrunProbes(d.o, docs.current.Config)...)
 	}
 	return s

@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -114,7 +115,21 @@ func (m mounts) mountEtc() {
 	}
 	if err != nil {
 		m.log.Warn("the hosts share the machine's /etc", "error", err)
+		return
 	}
+	if err := noResolvers(); err != nil {
+		m.log.Warn("the hosts have the machine's resolv.conf", "error", err)
+	}
+}
+
+// noResolvers takes the machine's resolvers out of the host's /etc: there is
+// no way to them.
+func noResolvers() error {
+	const path = "/etc/resolv.conf"
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // it may be a symlink
+		return err
+	}
+	return os.WriteFile(path, []byte("# no resolver can be reached from the lab\n"), 0o644)
 }
 
 func mountTmpfs(dir string) error {

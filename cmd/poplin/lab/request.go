@@ -166,8 +166,8 @@ func (c *process) hangUp() int {
 	return c.exitCode()
 }
 
-// spawn starts a command in the namespaces of a host, and of a pod if the
-// request names one. With an error it gives the exit code that fits.
+// spawn starts a command in the namespaces of a host, and with `poplin exec`
+// in those of a pod if the request names one. With an error it gives the exit code that fits.
 func (k *keeper) spawn(n *node, req request, files []*os.File) (*process, int, error) {
 	pod, err := n.place.openPod(req.Pod)
 	if err != nil {
@@ -180,19 +180,19 @@ func (k *keeper) spawn(n *node, req request, files []*os.File) (*process, int, e
 	var child *process
 	code := CodeFailed
 	err = n.place.inside(func() error {
-		if pod != nil {
-			if err := unix.Setns(int(pod.Fd()), unix.CLONE_NEWNET); err != nil {
-				return fmt.Errorf("enter pod %s: %w", req.Pod, err)
-			}
-		}
 		// The client's directory may be one that hosts don't see.
 		dir := req.Dir
 		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 			dir = "/"
 		}
 		file, err := lookup(req.Args[0], searchPath(env), dir)
+		args := req.Args
+		if pod != nil {
+			// It has files of its own in /etc, which the host's own command binds.
+			file, args = binaryInside, append([]string{"poplin", "exec", req.Pod, "--", file}, args[1:]...)
+		}
 		if err == nil {
-			child, err = k.table.start(command{path: file, args: req.Args, env: env, dir: dir, files: files}, 0)
+			child, err = k.table.start(command{path: file, args: args, env: env, dir: dir, files: files}, 0)
 		}
 		switch {
 		case errors.Is(err, os.ErrNotExist):

@@ -47,11 +47,20 @@ type Stats struct {
 	// InFlight and Connections are those of now.
 	InFlight    int             `json:"inFlight"`
 	Connections int             `json:"connections"`
+	Limits      Limits          `json:"limits"`
 	Cache       CacheStats      `json:"cache"`
 	Upstreams   []UpstreamStats `json:"upstreams"`
 	Listeners   []ListenerStats `json:"listeners"`
 	// Problems are what an operator should know, each a sentence.
 	Problems []string `json:"problems,omitempty"`
+}
+
+// Limits are those that are in force.
+type Limits struct {
+	Rate                 int `json:"rate"` // queries a second of a client; 0: any number
+	InFlight             int `json:"inFlight"`
+	Connections          int `json:"connections"`
+	ConnectionsPerClient int `json:"connectionsPerClient"`
 }
 
 // CacheStats is what there is in the cache of others' answers.
@@ -75,6 +84,25 @@ type UpstreamStats struct {
 type ListenerStats struct {
 	Address netip.AddrPort `json:"address"`
 	Error   string         `json:"error,omitempty"`
+}
+
+// Problem is a sentence for an operator, "" if there is none.
+func (l ListenerStats) Problem() string {
+	if l.Error == "" {
+		return ""
+	}
+	return "DNS does not listen on " + l.Address.String() + ": " + l.Error
+}
+
+// limits are the settings' with their defaults.
+func (s *Server) limits() Limits {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Limits{
+		Rate: s.settings.Rate, InFlight: orDefault(s.settings.InFlight, defaultInFlight),
+		Connections:          orDefault(s.settings.Connections, defaultConnections),
+		ConnectionsPerClient: orDefault(s.settings.ConnectionsPerClient, defaultConnectionsPerClient),
+	}
 }
 
 // Stats adds up what was counted.
@@ -102,12 +130,13 @@ func (s *Server) Stats() Stats {
 		out.Busy += c.busy.Load()
 	}
 	out.InFlight, out.Connections = s.tasks.count(), s.connections.count()
+	out.Limits = s.limits()
 	out.Cache = s.forward.cache.stats()
 	out.Upstreams = s.forward.stats()
 	out.Listeners = s.listeners.stats()
 	for _, l := range out.Listeners {
-		if l.Error != "" {
-			out.Problems = append(out.Problems, "DNS does not listen on "+l.Address.String()+": "+l.Error)
+		if p := l.Problem(); p != "" {
+			out.Problems = append(out.Problems, p)
 		}
 	}
 	out.Problems = append(out.Problems, s.forward.problems()...)

@@ -1,0 +1,60 @@
+package discovery_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/poplin-net/poplin/reconciler/discovery"
+	"github.com/poplin-net/poplin/schema"
+)
+
+// TestEnvironment makes the variables of the namespace default of the
+// documents in each file of testdata/environment.
+func TestEnvironment(t *testing.T) {
+	paths, err := filepath.Glob("testdata/environment/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no files: %v", err)
+	}
+	for _, path := range paths {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
+			archive, err := txtar.ParseFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			variables := discovery.Environment(servicesIn(inputOf(t, archive), "default"))
+			got := slices.Clone(archive.Files)
+			for i, f := range got {
+				switch f.Name {
+				case "dotenv":
+					got[i].Data = []byte(discovery.Dotenv(variables))
+				case "shell":
+					got[i].Data = []byte(discovery.Shell(variables))
+				}
+			}
+			now := txtar.Format(&txtar.Archive{Comment: archive.Comment, Files: got})
+			if *update {
+				if err := os.WriteFile(path, now, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			} else if diff := cmp.Diff(string(txtar.Format(archive)), string(now)); diff != "" {
+				t.Errorf("-file +now (-update rewrites):\n%s", diff)
+			}
+		})
+	}
+}
+
+func servicesIn(in discovery.Input, namespace string) []*schema.Service {
+	var out []*schema.Service
+	for _, s := range in.Services {
+		if s.Document.Namespace == namespace {
+			out = append(out, s.Document)
+		}
+	}
+	return out
+}
