@@ -122,7 +122,7 @@ func TestStopping(t *testing.T) {
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
-	c.nodes["node-3"].Announce(Announcement{Underlay: []netip.Addr{nodeAddr(3)}, Backend: "udp", Port: 8285})
+	c.nodes["node-3"].Announce(Announcement{Underlay: []netip.Addr{nodeAddr(3)}, Transport: Transport{Backend: "udp", Port: 8285}, NeedsDaemon: true})
 	c.wait("node-3 announces udp", func() bool { return c.nodes["node-1"].Snapshot().Peer("node-3").Backend == "udp" })
 	c.stop("node-3")
 	c.wait("node-3 is failed", func() bool { return c.state("node-1", "node-3") == PeerFailed })

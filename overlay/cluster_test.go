@@ -91,7 +91,7 @@ func (c *cluster) run(a *Agent, i int) *running {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &running{a, cancel, make(chan struct{})}
 	a.Configure(c.settings)
-	a.Announce(Announcement{Underlay: []netip.Addr{nodeAddr(i)}, Backend: "host-gw", MTU: 1500})
+	a.Announce(Announcement{Underlay: []netip.Addr{nodeAddr(i)}, Transport: Transport{Backend: "host-gw"}, MTU: 1500})
 	go func() {
 		defer close(r.done)
 		if err := a.Run(ctx); err != nil {
@@ -208,4 +208,18 @@ func TestTwoNodes(t *testing.T) {
 	if owners := c.distinct(); len(owners) != 2 {
 		t.Errorf("owners %v, want two", owners)
 	}
+}
+
+// A node that is cut off for so short a time that it misses nobody learns that
+// others missed it.
+func TestAccused(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 3)
+	c.startAll(3)
+	c.wait("three nodes settle", c.settled(1))
+	c.fabric.split(map[netip.Addr]int{nodeAddr(3): 1})
+	c.wait("node-3 is failed", func() bool { return c.state("node-1", "node-3") == PeerFailed })
+	c.fabric.split(nil)
+	c.wait("node-3 is back", func() bool { return c.state("node-1", "node-3") == PeerAlive })
+	c.wait("node-3 knows", func() bool { return c.nodes["node-3"].Snapshot().Accused > 0 })
 }

@@ -68,6 +68,7 @@ type core struct {
 	heardOf   bool            // somebody else, ever
 	conflicts map[string]conflict
 	outran    []time.Time // when this node's own record was found ahead of it
+	accused   uint64      // how often others thought this node silent
 
 	network   evNetwork
 	dialed    map[netip.AddrPort]bool
@@ -142,7 +143,7 @@ func (c *core) load(f ledgerFile) {
 	if own, ok := c.records.get(recordKey{c.node, c.identity.ID}); ok {
 		c.generation = max(c.generation, own.Generation)
 		c.announcement = Announcement{
-			Underlay: own.Underlay, Backend: own.Backend, Port: own.Port, MTU: own.MTU, Health: own.Health,
+			Underlay: own.Underlay, Transport: own.Transport, NeedsDaemon: own.Backend == "udp" || own.Backend == "wireguard", MTU: own.MTU, Health: own.Health,
 			Revision: own.Revision, Digest: own.Digest, Rejected: own.Rejected, Pods: own.Pods,
 		}
 	}
@@ -196,6 +197,8 @@ func (c *core) handle(event any) {
 		c.onSettings(Settings(e))
 	case evAnnouncement:
 		c.announcement = Announcement(e)
+	case evAccused:
+		c.accused++
 	case evRelease:
 		e.reply <- c.release(e.what)
 	}

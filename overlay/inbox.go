@@ -45,6 +45,9 @@ type (
 		what  string
 		reply chan<- error
 	}
+	// evAccused says that another node thought this one silent.
+	evAccused struct{}
+
 	evSettings     Settings
 	evAnnouncement Announcement
 )

@@ -7,17 +7,23 @@ import (
 	"strings"
 )
 
-// newLogger gives memberlist a logger: its lines go to slog at debug, and
-// those that tell of a refused message are counted, since memberlist has no
-// other way to say so.
-func newLogger(to *slog.Logger, count func(string)) *log.Logger {
-	return log.New(logWriter{to, count}, "", 0)
+// newLogger gives memberlist a logger: its lines go to slog at debug, those
+// that tell of a refused message are counted, and accused is called for those
+// by which this node learns that others thought it silent, since memberlist has
+// no other way to say so.
+func newLogger(to *slog.Logger, count func(string), accused func()) *log.Logger {
+	return log.New(logWriter{to, count, accused}, "", 0)
 }
 
 type logWriter struct {
-	log   *slog.Logger
-	count func(string)
+	log     *slog.Logger
+	count   func(string)
+	accused func()
 }
+
+// refuting starts what memberlist 0.7 writes when it contradicts such a
+// message.
+const refuting = "[WARN] memberlist: Refuting a "
 
 // refusals maps what memberlist 0.7 writes about messages it drops to the
 // reason under which they are counted.
@@ -48,6 +54,9 @@ func (w logWriter) Write(line []byte) (int, error) {
 				break
 			}
 		}
+	}
+	if strings.HasPrefix(text, refuting) {
+		w.accused()
 	}
 	w.log.Debug(text)
 	return len(line), nil

@@ -264,7 +264,7 @@ func (n *network) config(i *instance) (*memberlist.Config, error) {
 	}
 	config.DeadNodeReclaimTime = time.Second
 	config.Keyring = i.ring
-	config.Logger = newLogger(n.log, n.inbox.count)
+	config.Logger = newLogger(n.log, n.inbox.count, func() { n.inbox.put(evAccused{}) })
 	d := &delegate{n}
 	config.Delegate, config.Events, config.Conflict, config.Alive, config.Ping = d, d, d, d, d
 	if n.options.Transport != nil {

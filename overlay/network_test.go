@@ -126,7 +126,7 @@ func TestManyPods(t *testing.T) {
 	c := newCluster(t, 3)
 	c.startAll(3)
 	c.wait("three nodes settle", c.settled(1))
-	n := Announcement{Underlay: []netip.Addr{nodeAddr(2)}, Backend: "host-gw"}
+	n := Announcement{Underlay: []netip.Addr{nodeAddr(2)}, Transport: Transport{Backend: "host-gw"}}
 	addr := netip.MustParseAddr("10.250.0.1")
 	for i := range 250 {
 		n.Pods = append(n.Pods, PodEntry{Namespace: "default", Name: fmt.Sprintf("a-deployment-with-a-long-name-%d", i), Addresses: []netip.Addr{addr}})

@@ -81,6 +81,7 @@ func (c *core) peer(name string, now time.Time) Peer {
 	}
 	if r, ok := c.current(name); ok {
 		p.ID, p.Backend, p.Port, p.MTU, p.Health = r.ID, r.Backend, r.Port, r.MTU, r.Health
+		p.VNI, p.VTEP, p.PublicKey = r.VNI, r.VTEP, r.PublicKey
 		p.Revision, p.Digest, p.Rejected, p.Pods = r.Revision, r.Digest, r.Rejected, r.Pods
 		p.KeyDigests, p.LedgerDigest = r.Keys, r.Ledger
 		if len(r.Underlay) > 0 {
@@ -102,7 +103,7 @@ func (c *core) snapshot() Snapshot {
 	now := c.now()
 	s := Snapshot{
 		Joined: c.joined(), Waiting: c.waiting(now), NodeID: c.identity.ID,
-		Claims: slices.Clone(c.claimer.claims), LedgerDigest: c.digest, KeyDigests: c.network.keys,
+		Claims: slices.Clone(c.claimer.claims), LedgerDigest: c.digest, KeyDigests: c.network.keys, Accused: c.accused,
 	}
 	for name := range c.peerNames() {
 		s.Peers = append(s.Peers, c.peer(name, now))

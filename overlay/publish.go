@@ -87,10 +87,10 @@ func (c *core) head() Head {
 			Node: c.node, ID: c.identity.ID, Birth: c.claimer.birth, Generation: c.generation, Boot: c.boot,
 			Claims: c.claimer.announced(), Replaces: c.claimer.replaces,
 		},
-		Gossip: c.network.gossip, Underlay: n.Underlay, Backend: n.Backend, Port: n.Port, MTU: n.MTU,
+		Gossip: c.network.gossip, Underlay: n.Underlay, Transport: n.Transport, MTU: n.MTU,
 		Revision: n.Revision, Digest: n.Digest, Rejected: n.Rejected, Keys: c.network.keys, Ledger: c.told, Health: n.Health,
 	}
-	if c.stopping && survives(n.Backend) {
+	if c.stopping && !n.NeedsDaemon {
 		h.Stopping = c.clock.last
 	}
 	// Versions and stamps grow; leave room for them.
@@ -99,9 +99,6 @@ func (c *core) head() Head {
 	h.Version, h.Stamp = 0, 0
 	return h
 }
-
-// survives reports whether a backend forwards while the daemon is away.
-func survives(backend string) bool { return backend != "udp" }
 
 // sameHead compares heads but for version and stamp.
 func sameHead(a, b Head) bool {

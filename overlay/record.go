@@ -42,14 +42,13 @@ type Head struct {
 	Entry
 	Gossip   netip.AddrPort `json:"a"` // where memberlist listens
 	Underlay []netip.Addr   `json:"u,omitempty"`
-	Backend  string         `json:"d,omitempty"`
-	Port     uint16         `json:"q,omitempty"`
-	MTU      int            `json:"m,omitempty"`
-	Revision string         `json:"r,omitempty"`
-	Digest   string         `json:"s,omitempty"`
-	Rejected *Rejection     `json:"j,omitempty"`
-	Keys     []string       `json:"y,omitempty"` // digests, the one that encrypts first
-	Ledger   string         `json:"l,omitempty"` // digest
+	Transport
+	MTU      int        `json:"m,omitempty"`
+	Revision string     `json:"r,omitempty"`
+	Digest   string     `json:"s,omitempty"`
+	Rejected *Rejection `json:"j,omitempty"`
+	Keys     []string   `json:"y,omitempty"` // digests, the one that encrypts first
+	Ledger   string     `json:"l,omitempty"` // digest
 	// Health says that the node's pods in the host's network are announced,
 	// too, with their readiness. Earlier releases leave them out.
 	Health bool `json:"h,omitempty"`
@@ -215,7 +214,10 @@ func (h Head) check() error {
 	if len(h.Keys) > maxList || h.MTU < 0 || h.MTU > maxMTU {
 		return fmt.Errorf("%d key digests, MTU %d", len(h.Keys), h.MTU)
 	}
-	for _, text := range append([]string{h.Backend, h.Revision, h.Digest, h.Ledger}, h.Keys...) {
+	if err := h.Transport.check(); err != nil {
+		return err
+	}
+	for _, text := range append([]string{h.Revision, h.Digest, h.Ledger}, h.Keys...) {
 		if len(text) > maxText {
 			return fmt.Errorf("a text of %d bytes", len(text))
 		}

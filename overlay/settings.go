@@ -51,14 +51,15 @@ type PinnedSubnet struct {
 // Announcement is what this node says of itself.
 type Announcement struct {
 	Underlay []netip.Addr // in order of preference
-	Backend  string
-	Port     uint16
-	MTU      int // bytes
-	Revision string
-	Digest   string // of the accepted revision
-	Rejected *Rejection
-	Pods     []PodEntry
-	Health   bool // Pods has those in the host's network, too
+	Transport
+	// NeedsDaemon says that packets for the node's pods stop with the daemon.
+	NeedsDaemon bool
+	MTU         int // bytes
+	Revision    string
+	Digest      string // of the accepted revision
+	Rejected    *Rejection
+	Pods        []PodEntry
+	Health      bool // Pods has those in the host's network, too
 }
 
 // inRoster reports whether the name is a member as far as the documents go.

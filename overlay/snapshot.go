@@ -19,7 +19,10 @@ type Snapshot struct {
 	Peers  []Peer        // sorted by name, without this node; those that are gone are left out
 	// Owners is the resolution of all claims, this node's among them, sorted
 	// by subnet. Pinned subnets are no claims and are not here.
-	Owners       []Owner
+	Owners []Owner
+	// Accused counts how often this node heard that others thought it silent,
+	// as they do while it is cut off, which it need not notice itself.
+	Accused      uint64
 	LedgerDigest string // 16 hexadecimal digits; equal at two nodes that know the same claims
 	KeyDigests   []string
 	Problems     []Problem
@@ -49,12 +52,16 @@ type Peer struct {
 	Underlay []netip.Addr
 	Backend  string
 	Port     uint16
-	MTU      int // bytes
-	Revision string
-	Digest   string
-	Rejected *Rejection
-	Pods     []PodEntry // sorted by namespace and name
-	Health   bool       // Pods has those in the host's network, too
+	// VNI, VTEP and PublicKey are those of Transport.
+	VNI       uint32 `json:",omitempty"`
+	VTEP      string `json:",omitempty"`
+	PublicKey string `json:",omitempty"`
+	MTU       int    // bytes
+	Revision  string
+	Digest    string
+	Rejected  *Rejection
+	Pods      []PodEntry // sorted by namespace and name
+	Health    bool       // Pods has those in the host's network, too
 	// LastSeen is when it was heard of last; zero: not since this daemon
 	// started.
 	LastSeen time.Time

@@ -2,6 +2,7 @@ package overlay
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -26,9 +27,10 @@ func longest() Head {
 				{netip.MustParsePrefix("fd00:1111:2222:3333::/64"), 1 << 60, true},
 			},
 		},
-		Gossip:   netip.MustParseAddrPort("[fd00:1111:2222:3333:4444:5555:6666:7777]:65535"),
-		Underlay: []netip.Addr{netip.MustParseAddr("100.100.100.100")},
-		Backend:  "wireguard", Port: 65535, MTU: 65535, Revision: long(40), Digest: long(20),
+		Gossip:    netip.MustParseAddrPort("[fd00:1111:2222:3333:4444:5555:6666:7777]:65535"),
+		Underlay:  []netip.Addr{netip.MustParseAddr("100.100.100.100")},
+		Transport: Transport{Backend: "wireguard", Port: 65535, VNI: maxVNI, VTEP: "02:00:00:00:00:01", PublicKey: base64.StdEncoding.EncodeToString(make([]byte, 32))},
+		MTU:       65535, Revision: long(40), Digest: long(20),
 		Rejected: &Rejection{long(20), strings.Repeat("\n", maxRejected)}, Keys: []string{"ffffffff", "ffffffff"}, Ledger: long(16),
 	}
 }

@@ -19,7 +19,7 @@ import (
 func randomObject(t *rapid.T) Object {
 	n := rapid.IntRange(0, 5).Draw(t, "n")
 	addr := netip.AddrFrom4([4]byte{10, 0, 0, byte(n)})
-	switch rapid.IntRange(0, 5).Draw(t, "kind") {
+	switch rapid.IntRange(0, 6).Draw(t, "kind") {
 	case 0:
 		return Namespace{Name: fmt.Sprint("ns", n)}
 	case 1:
@@ -32,6 +32,8 @@ func randomObject(t *rapid.T) Object {
 		return Address{Link: fmt.Sprint("l", n), Prefix: netip.PrefixFrom(addr, 24)}
 	case 3:
 		return Route{Destination: netip.PrefixFrom(addr, 32), Link: fmt.Sprint("l", n), MTU: rapid.IntRange(0, 2).Draw(t, "mtu")}
+	case 5:
+		return ProxyNeighbour{Address: addr, Link: fmt.Sprint("l", n)}
 	case 4:
 		return Sysctl{Name: fmt.Sprint("net/", n), Value: fmt.Sprint(rapid.IntRange(0, 1).Draw(t, "value"))}
 	}
@@ -137,7 +139,7 @@ func TestTextShowsEveryField(t *testing.T) {
 	objects := []Object{
 		Namespace{Name: "a"}, Link{Name: "a", Type: LinkVeth}, Sysctl{Name: "a", Value: "1"},
 		Address{Link: "a", Prefix: netip.PrefixFrom(addr, 24)}, Route{Link: "a", Destination: netip.PrefixFrom(addr, 24)},
-		Tunnel{Device: "a"}, TunnelPeer{Device: "a"}, Table{Family: IPv4}, Chain{Family: IPv4, Method: MethodSticky, Slots: 2, Timeout: 9, ID: 4},
+		WireGuard{Device: "a"}, WireGuardPeer{Device: "a"}, Neighbour{Link: "a", Address: addr}, FDBEntry{Link: "a", Destination: addr}, ProxyNeighbour{Link: "a", Address: addr}, Tunnel{Device: "a"}, TunnelPeer{Device: "a"}, File{Path: "/a"}, Table{Family: IPv4}, Chain{Family: IPv4, Method: MethodSticky, Slots: 2, Timeout: 9, ID: 4},
 		Element{Family: IPv4, Set: SetEndpoints, Address: addr, Protocol: TCP, Port: 1, Target: netip.AddrPortFrom(addr, 2)},
 		Element{Family: IPv4, Set: SetServices, Address: addr, Protocol: TCP, Port: 1, Chain: "pick-1"},
 	}
@@ -246,7 +248,7 @@ func TestAttribute(t *testing.T) {
 
 func TestConvergeReachesDesired(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		host := NewMemory(KindNamespace, KindLink, KindSysctl, KindAddress, KindRoute)
+		host := NewMemory(KindNamespace, KindLink, KindSysctl, KindAddress, KindRoute, KindProxyNeighbour)
 		nft := NewMemory(KindTable, KindChain, KindElement)
 		engine := NewEngine(host, nft)
 		state := State{}

@@ -23,6 +23,18 @@ func KeyText(k Key) string {
 		return fmt.Sprintf("tunnel-peer %s dev %s", k.Subnet, k.Device)
 	case RouteKey:
 		return "route " + inNetns(k.Netns) + k.Destination.String()
+	case WireGuardKey:
+		return "wireguard " + k.Device
+	case WireGuardPeerKey:
+		return fmt.Sprintf("wireguard-peer %s dev %s", k.Subnet, k.Device)
+	case NeighbourKey:
+		return "neighbour " + k.Address.String() + " dev " + k.Link
+	case FDBEntryKey:
+		return "fdb " + k.MAC.String() + " dev " + k.Link
+	case ProxyNeighbourKey:
+		return ProxyNeighbour(k).String()
+	case FileKey:
+		return "file " + k.Path
 	case TableKey:
 		return fmt.Sprintf("table %s poplin", k.Family)
 	case ChainKey:
@@ -48,16 +60,22 @@ type encodedObject struct {
 
 // decoders make objects of each kind from JSON.
 var decoders = map[string]func(json.RawMessage) (Object, error){
-	KindNamespace.String():  decode[Namespace],
-	KindLink.String():       decode[Link],
-	KindSysctl.String():     decode[Sysctl],
-	KindAddress.String():    decode[Address],
-	KindTunnel.String():     decode[Tunnel],
-	KindTunnelPeer.String(): decode[TunnelPeer],
-	KindRoute.String():      decode[Route],
-	KindTable.String():      decode[Table],
-	KindChain.String():      decode[Chain],
-	KindElement.String():    decode[Element],
+	KindNamespace.String():      decode[Namespace],
+	KindLink.String():           decode[Link],
+	KindSysctl.String():         decode[Sysctl],
+	KindAddress.String():        decode[Address],
+	KindTunnel.String():         decode[Tunnel],
+	KindTunnelPeer.String():     decode[TunnelPeer],
+	KindWireGuard.String():      decode[WireGuard],
+	KindWireGuardPeer.String():  decode[WireGuardPeer],
+	KindNeighbour.String():      decode[Neighbour],
+	KindFDBEntry.String():       decode[FDBEntry],
+	KindRoute.String():          decode[Route],
+	KindProxyNeighbour.String(): decode[ProxyNeighbour],
+	KindFile.String():           decode[File],
+	KindTable.String():          decode[Table],
+	KindChain.String():          decode[Chain],
+	KindElement.String():        decode[Element],
 }
 
 func decode[T Object](raw json.RawMessage) (Object, error) {

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 )
 
@@ -11,9 +12,11 @@ type LinkType string
 
 // The link types that poplin makes.
 const (
-	LinkBridge LinkType = "bridge"
-	LinkVeth   LinkType = "veth"
-	LinkTUN    LinkType = "tun"
+	LinkBridge    LinkType = "bridge"
+	LinkVeth      LinkType = "veth"
+	LinkTUN       LinkType = "tun"
+	LinkVXLAN     LinkType = "vxlan"
+	LinkWireGuard LinkType = "wireguard"
 )
 
 // MAC is a link-layer address of six bytes; the zero value leaves the choice
@@ -49,6 +52,16 @@ type Link struct {
 	CallIP6Tables bool
 	QueueLength   int // packets; 0 leaves the kernel's default
 	MultiQueue    bool
+	// VNI, Port and Local are a VXLAN link's network identifier, UDP port and
+	// outer source address.
+	VNI   uint32
+	Port  uint16
+	Local netip.Addr
+	// ChecksumOffload lets a VXLAN link leave checksums to what is below it.
+	ChecksumOffload bool
+	// Learning says that a VXLAN link learns where addresses are from what it
+	// receives. It is false in every desired state.
+	Learning bool
 	// Down says that the link is administratively down. It is false in every
 	// desired state.
 	Down bool
@@ -83,10 +96,12 @@ func (l Link) Makes() []Key {
 }
 
 // Replaces reports whether the link must be made anew: its type, its
-// multi-queue flag or the far end of a veth cannot be changed.
+// multi-queue flag, the far end of a veth, or the identity of a VXLAN link
+// cannot be changed.
 func (l Link) Replaces(before Object) bool {
 	b, ok := before.(Link)
-	return ok && (l.Type != b.Type || l.Peer != b.Peer || l.PeerNetns != b.PeerNetns || l.MultiQueue != b.MultiQueue)
+	return ok && (l.Type != b.Type || l.Peer != b.Peer || l.PeerNetns != b.PeerNetns ||
+		l.MultiQueue != b.MultiQueue || l.VNI != b.VNI || l.Port != b.Port || l.Local.Is4() != b.Local.Is4())
 }
 
 func (l Link) String() string {
@@ -104,11 +119,16 @@ func (l Link) String() string {
 	word(l.MTU != 0, "mtu %d", l.MTU)
 	word(l.QueueLength != 0, "txqueuelen %d", l.QueueLength)
 	word(l.MultiQueue, "multi_queue")
+	word(l.VNI != 0, "id %d", l.VNI)
+	word(l.Port != 0, "dstport %d", l.Port)
+	word(l.Local.IsValid(), "local %s", l.Local)
+	word(l.ChecksumOffload, "tx-checksum on")
 	word(l.Hairpin, "hairpin on")
 	word(l.Isolated, "isolated on")
 	word(l.CallIPTables, "nf_call_iptables 1")
 	word(l.CallIP6Tables, "nf_call_ip6tables 1")
 	word(l.Alias != "", "alias %q", l.Alias)
+	word(l.Learning, "learning")
 	word(l.Down, "down")
 	return b.String()
 }

@@ -90,6 +90,8 @@ func (m *Memory) holds(key Key) bool {
 		kind = KindLink
 	case TunnelKey:
 		kind = KindTunnel
+	case WireGuardKey:
+		kind = KindWireGuard
 	case TableKey:
 		kind = KindTable
 	}

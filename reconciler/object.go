@@ -25,23 +25,35 @@ const (
 	KindAddress
 	KindTunnel
 	KindTunnelPeer
+	KindWireGuard
+	KindWireGuardPeer
+	KindNeighbour
+	KindFDBEntry
 	KindRoute
+	KindProxyNeighbour
+	KindFile
 	KindTable
 	KindChain
 	KindElement
 )
 
 var kindNames = [...]string{
-	KindNamespace:  "namespace",
-	KindLink:       "link",
-	KindSysctl:     "sysctl",
-	KindAddress:    "address",
-	KindTunnel:     "tunnel",
-	KindTunnelPeer: "tunnel-peer",
-	KindRoute:      "route",
-	KindTable:      "table",
-	KindChain:      "chain",
-	KindElement:    "element",
+	KindNamespace:      "namespace",
+	KindLink:           "link",
+	KindSysctl:         "sysctl",
+	KindAddress:        "address",
+	KindTunnel:         "tunnel",
+	KindTunnelPeer:     "tunnel-peer",
+	KindWireGuard:      "wireguard",
+	KindWireGuardPeer:  "wireguard-peer",
+	KindNeighbour:      "neighbour",
+	KindFDBEntry:       "fdb",
+	KindRoute:          "route",
+	KindProxyNeighbour: "proxy-neighbour",
+	KindFile:           "file",
+	KindTable:          "table",
+	KindChain:          "chain",
+	KindElement:        "element",
 }
 
 // String returns the word that plans and their JSON form use for the kind.

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -12,10 +13,10 @@ const (
 	defaultDomain       = "cluster.local"
 	defaultNodePorts    = "30000-32767"
 	defaultRemovalLimit = 50 // percent
-	defaultUDPPort      = 8285
 	defaultGossipPort   = 8286
 	defaultLengthIPv4   = 24
 	defaultLengthIPv6   = 64
+	defaultNDots        = 3    // web.default.svc fails under musl with 2; 5 costs four futile queries per outside name
 	minMTUIPv6          = 1280 // RFC 8200 section 5
 )
 
@@ -24,6 +25,7 @@ func newClusterDocument() *clusterDocument {
 	d := &clusterDocument{}
 	d.Spec.Masquerade.Enabled = true
 	d.Spec.DNS.Enabled = true
+	d.Spec.DNS.NDots = defaultNDots
 	d.Spec.RemovalLimit.name = ""
 	d.Spec.RemovalLimit.number = -1
 	return d
@@ -44,6 +46,7 @@ func (c *conversion) cluster(d *clusterDocument) *Cluster {
 	out.Masquerade.Enabled = s.Masquerade.Enabled
 	out.Masquerade.Exclude = prefixes(s.Masquerade.Exclude)
 	out.NodePortRange, _ = parsePortRange(orDefault(s.NodePortRange, defaultNodePorts))
+	out.LocalhostNodePorts = s.LocalhostNodePorts
 	out.ExternalIPCIDRs = prefixes(s.ExternalIPCIDRs)
 	out.Gossip.Port = uint16(orDefault(s.Gossip.Port, defaultGossipPort))
 	out.Gossip.Profile = orDefault(s.Gossip.Profile, "lan")
@@ -51,6 +54,7 @@ func (c *conversion) cluster(d *clusterDocument) *Cluster {
 	out.Gossip.AllowedCIDRs = prefixes(s.Gossip.AllowedCIDRs)
 	c.overlay(s.Overlay, out)
 	c.dns(s.DNS, out)
+	c.upstreams(s.DNS.Upstreams, out)
 	c.nodePortAddresses(s.NodePortAddresses, out)
 	c.removalLimit(s.RemovalLimit, out)
 	c.clusterRanges(out)
@@ -71,17 +75,35 @@ func (c *conversion) overlay(s overlaySpec, out *Cluster) {
 	o.Backend = Backend(orDefault(s.Backend, string(BackendUDP)))
 	o.DirectRouting, o.MTU = s.DirectRouting, s.MTU
 	o.UnderlayFamily = orDefault(s.UnderlayFamily, "auto")
-	if o.Backend == BackendUDP {
-		o.Port = uint16(orDefault(s.Port, defaultUDPPort))
+	o.ChecksumOffload = orDefault(s.ChecksumOffload, "auto")
+	o.Port = o.Backend.DefaultPort()
+	switch {
+	case o.Port == 0 && s.Port != 0:
+		c.refuse(at.field("port"), "the backend %s has no port", o.Backend)
+	case s.Port != 0:
+		o.Port = uint16(s.Port)
+	}
+	switch {
+	case s.DirectRouting && o.Port == 0:
+		c.refuse(at.field("directRouting"), "the backend %s has no tunnel that routes could go beside", o.Backend)
+	case s.DirectRouting && o.Backend == BackendWireGuard:
+		c.refuse(at.field("directRouting"), "packets beside the tunnel would not be encrypted")
+	}
+	o.Keepalive, _ = time.ParseDuration(orDefault(s.Keepalive, "0s"))
+	if o.Keepalive != 0 && o.Backend != BackendWireGuard {
+		c.refuse(at.field("keepalive"), "the backend %s sends no keepalive packets", o.Backend)
+	}
+	if o.Backend == BackendVXLAN {
+		o.VNI = uint32(orDefault(s.VNI, DefaultVNI))
 	} else {
-		if s.Port != 0 {
-			c.refuse(at.field("port"), "the backend %s has no port", o.Backend)
+		if s.VNI != 0 {
+			c.refuse(at.field("vni"), "the backend %s has no network identifier", o.Backend)
 		}
-		if s.DirectRouting {
-			c.refuse(at.field("directRouting"), "the backend %s has no tunnel that routes could go beside", o.Backend)
+		if o.ChecksumOffload != "auto" {
+			c.refuse(at.field("checksumOffload"), "the backend %s has no VXLAN device", o.Backend)
 		}
 	}
-	if o.Backend == BackendUDP && o.Port == out.Gossip.Port {
+	if o.Port != 0 && o.Port == out.Gossip.Port {
 		c.refuse(at.field("port"), "port %d is that of the gossip too", o.Port)
 	}
 	if s.MTU != 0 && s.MTU < minMTUIPv6 && hasFamily(out.PodCIDRs, IPv6) {
@@ -104,6 +126,8 @@ func (c *conversion) dns(s dnsSpec, out *Cluster) {
 	out.DNS.Enabled = s.Enabled
 	out.DNS.Domain = orDefault(s.Domain, defaultDomain)
 	out.DNS.Addresses = addresses(s.Addresses)
+	out.DNS.NDots = s.NDots
+	out.DNS.AllowFrom = prefixes(s.AllowFrom)
 	c.onePerFamily(at, out.DNS.Addresses)
 	for i, a := range out.DNS.Addresses {
 		c.unicast(at.item(i), a)
@@ -120,6 +144,30 @@ func (c *conversion) dns(s dnsSpec, out *Cluster) {
 		if a := addrAt(p, 10); p.Contains(a) {
 			out.DNS.Addresses = append(out.DNS.Addresses, a)
 		}
+	}
+}
+
+// dnsPort is where resolvers listen.
+const dnsPort = 53
+
+// upstreams reads whom to ask about names outside of the cluster.
+func (c *conversion) upstreams(list []string, out *Cluster) {
+	for i, text := range list {
+		at := pointer("/spec/dns/upstreams").item(i)
+		a, _ := parseIPPort(text)
+		if a.Port() == 0 {
+			a = netip.AddrPortFrom(a.Addr(), dnsPort)
+		}
+		if slices.Contains(out.DNS.Upstreams, a) {
+			c.refuse(at, "%s is listed twice", a)
+		}
+		if a.Port() == dnsPort && slices.Contains(out.DNS.Addresses, a.Addr()) {
+			c.refuse(at, "%s is the cluster's own DNS", a.Addr())
+		}
+		if !a.Addr().IsLoopback() { // a resolver on every node is as good as any
+			c.unicast(at, a.Addr())
+		}
+		out.DNS.Upstreams = append(out.DNS.Upstreams, a)
 	}
 }
 

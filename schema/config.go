@@ -6,9 +6,7 @@
 package schema
 
 import (
-	"cmp"
 	"net/netip"
-	"strconv"
 	"time"
 )
 
@@ -32,58 +30,46 @@ type Config struct {
 	Automatic int            // cluster IPs and node ports that nobody wrote down
 }
 
-// PodsOn lists the pods that are on a node, sorted by namespace and name.
-func (c *Config) PodsOn(node string) []*Pod {
-	if c.podsOn != nil {
-		return c.podsOn[node]
-	}
-	var out []*Pod
-	for _, p := range c.Pods {
-		if p.NodeName == node {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
-// Name is the namespace and the name of a document.
-type Name struct{ Namespace, Name string }
-
-// String formats the name as NAMESPACE/NAME.
-func (n Name) String() string { return n.Namespace + "/" + n.Name }
-
-// Compare orders names by namespace, then name.
-func (n Name) Compare(o Name) int {
-	return cmp.Or(cmp.Compare(n.Namespace, o.Namespace), cmp.Compare(n.Name, o.Name))
-}
-
-// Place is where a document, or a part of one, stands.
-type Place struct {
-	File   string // path below the root of the tree, with slashes
-	Line   int    // from 1
-	Column int    // from 1, in characters
-}
-
-// String formats the place as file:line.
-func (p Place) String() string { return p.File + ":" + strconv.Itoa(p.Line) }
-
-// Meta is what every document has.
-type Meta struct {
-	Name        // Namespace is "default" where none is written, "" for Cluster, Node and Subnet
-	Labels      map[string]string
-	Annotations map[string]string // those that poplin reads: poplin/*
-	Place       Place             // of the document's first key
-}
-
 // Backend is the way in which nodes reach each other's pods.
 type Backend string
 
 // The backends.
 const (
-	BackendUDP    Backend = "udp"
-	BackendHostGW Backend = "host-gw"
-	BackendNone   Backend = "none"
+	BackendUDP       Backend = "udp"
+	BackendVXLAN     Backend = "vxlan"
+	BackendHostGW    Backend = "host-gw"
+	BackendWireGuard Backend = "wireguard"
+	BackendNone      Backend = "none"
 )
+
+// Overlay says how nodes reach each other's pods.
+type Overlay struct {
+	Backend         Backend
+	Port            uint16 // 0 for backends without one
+	VNI             uint32 // 0 for backends other than vxlan
+	DirectRouting   bool
+	MTU             int           // bytes, upper limit; 0: the underlay's minus the backend's cost
+	UnderlayFamily  string        // auto, ipv4, ipv6
+	ChecksumOffload string        // auto, on, off
+	Keepalive       time.Duration // wireguard; 0: none
+}
+
+// DefaultPort is the UDP port of a backend where none is written: flannel's,
+// and WireGuard's usual one. It is 0 for backends without one.
+func (b Backend) DefaultPort() uint16 {
+	switch b {
+	case BackendUDP:
+		return 8285
+	case BackendVXLAN:
+		return 8472
+	case BackendWireGuard:
+		return 51820
+	}
+	return 0
+}
+
+// DefaultVNI is the VXLAN network identifier where none is written: flannel's.
+const DefaultVNI = 1
 
 // Cluster is the one document that every tree has.
 type Cluster struct {
@@ -94,14 +80,8 @@ type Cluster struct {
 	// SubnetRetention is how long a silent owner keeps its claim where there
 	// is no roster.
 	SubnetRetention time.Duration
-	Overlay         struct {
-		Backend        Backend
-		Port           uint16 // 0 for backends without one
-		DirectRouting  bool
-		MTU            int    // bytes, upper limit; 0: the underlay's minus the backend's cost
-		UnderlayFamily string // auto, ipv4, ipv6
-	}
-	Masquerade struct {
+	Overlay         Overlay
+	Masquerade      struct {
 		Enabled bool
 		Exclude []netip.Prefix
 	}
@@ -109,6 +89,9 @@ type Cluster struct {
 		Enabled   bool
 		Domain    string
 		Addresses []netip.Addr
+		Upstreams []netip.AddrPort // up to three; none: those of the node's resolv.conf
+		NDots     int              // of pods' resolv.conf
+		AllowFrom []netip.Prefix   // clients besides the node and pods
 	}
 	NodePortRange     PortRange
 	NodePortAddresses struct {
@@ -116,6 +99,8 @@ type Cluster struct {
 		All     bool // every local address but loopback
 		CIDRs   []netip.Prefix
 	}
+	// LocalhostNodePorts says that node ports answer on loopback, too.
+	LocalhostNodePorts bool
 	// ExternalIPCIDRs are the ranges that external addresses may be from.
 	ExternalIPCIDRs []netip.Prefix
 	// LoadBalancerCIDRs are the addresses for services of type LoadBalancer.
@@ -150,6 +135,10 @@ type Node struct {
 	// External nodes run no daemon: they count as alive, and their subnets
 	// are pinned.
 	External bool
+	VTEPMAC  [6]byte // of an external node's VXLAN device; zero: not written
+	// PublicKey is the only one accepted, in base64; "": the one that it
+	// announces.
+	PublicKey string
 }
 
 // Subnet is a range of pod addresses, pinned to a node or free to be claimed.
@@ -192,69 +181,6 @@ func (p Protocol) String() string {
 	}
 	return "TCP"
 }
-
-// Pod is a network namespace with labels on one node, or with HostNetwork the
-// node's own address.
-type Pod struct {
-	Meta
-	NodeName    string
-	HostNetwork bool
-	Hostname    string
-	Subdomain   string
-	Ports       []ContainerPort // of all containers, in order
-	// Probes are the readiness probes of all containers, in order; the pod is
-	// ready when all of them say so. Without any, it is ready when something
-	// listens on its TCP ports.
-	Probes []Probe
-	// Sysctls are those of securityContext that start with net., keys with
-	// slashes (net/core/somaxconn).
-	Sysctls map[string]string
-	// StaticIPs is the annotation poplin/ip, at most one per family.
-	StaticIPs []netip.Addr
-	// Subnet is the annotation poplin/subnet: the Subnet to take an address from.
-	Subnet string
-	// Weight is the annotation poplin/weight, 1 where there is none.
-	Weight int
-}
-
-// ContainerPort is a port that a pod says it listens on.
-type ContainerPort struct {
-	Name     string
-	Port     uint16
-	Protocol Protocol
-}
-
-// Probe looks whether a container is ready, as Kubernetes' readinessProbe
-// does. Exactly one of TCP, HTTP and Exec is set.
-type Probe struct {
-	TCP  *TCPProbe
-	HTTP *HTTPProbe
-	Exec []string // a command and its arguments; exit code 0 is success
-
-	InitialDelay time.Duration // from when the pod is there to the first look
-	Period       time.Duration
-	Timeout      time.Duration // of one look
-	// So many looks in a row change what is thought of the container.
-	SuccessThreshold, FailureThreshold int
-}
-
-// TCPProbe succeeds when the port accepts a connection.
-type TCPProbe struct {
-	Host netip.Addr // zero: the pod's first address
-	Port uint16
-}
-
-// HTTPProbe succeeds when a GET is answered with a status from 200 to 399.
-type HTTPProbe struct {
-	Host    netip.Addr // zero: the pod's first address
-	Port    uint16
-	Path    string // starts with /; with a query, if there is one
-	TLS     bool   // certificates are not looked at
-	Headers []Header
-}
-
-// Header is a field of an HTTP request; Host stands for the request's host.
-type Header struct{ Name, Value string }
 
 // Service is a name with stable addresses for a set of endpoints.
 type Service struct {

@@ -25,25 +25,29 @@ type clusterSpec struct {
 		IPv4 int `json:"ipv4"`
 		IPv6 int `json:"ipv6"`
 	} `json:"subnetLength"`
-	SubnetRetention   string         `json:"subnetRetention"`
-	Overlay           overlaySpec    `json:"overlay"`
-	Masquerade        masqueradeSpec `json:"masquerade"`
-	DNS               dnsSpec        `json:"dns"`
-	NodePortRange     string         `json:"nodePortRange"`
-	NodePortAddresses []string       `json:"nodePortAddresses"`
-	ExternalIPCIDRs   []string       `json:"externalIPCIDRs"`
-	LoadBalancerCIDRs []string       `json:"loadBalancerCIDRs"`
-	Gossip            gossipSpec     `json:"gossip"`
-	RemovalLimit      intOrString    `json:"removalLimit"`
-	IgnoreKinds       []string       `json:"ignoreKinds"`
+	SubnetRetention    string         `json:"subnetRetention"`
+	Overlay            overlaySpec    `json:"overlay"`
+	Masquerade         masqueradeSpec `json:"masquerade"`
+	DNS                dnsSpec        `json:"dns"`
+	NodePortRange      string         `json:"nodePortRange"`
+	NodePortAddresses  []string       `json:"nodePortAddresses"`
+	LocalhostNodePorts bool           `json:"localhostNodePorts"`
+	ExternalIPCIDRs    []string       `json:"externalIPCIDRs"`
+	LoadBalancerCIDRs  []string       `json:"loadBalancerCIDRs"`
+	Gossip             gossipSpec     `json:"gossip"`
+	RemovalLimit       intOrString    `json:"removalLimit"`
+	IgnoreKinds        []string       `json:"ignoreKinds"`
 }
 
 type overlaySpec struct {
-	Backend        string `json:"backend"`
-	Port           int    `json:"port"`
-	DirectRouting  bool   `json:"directRouting"`
-	MTU            int    `json:"mtu"`
-	UnderlayFamily string `json:"underlayFamily"`
+	Backend         string `json:"backend"`
+	Port            int    `json:"port"`
+	VNI             int    `json:"vni"`
+	DirectRouting   bool   `json:"directRouting"`
+	MTU             int    `json:"mtu"`
+	UnderlayFamily  string `json:"underlayFamily"`
+	ChecksumOffload string `json:"checksumOffload"`
+	Keepalive       string `json:"keepalive"`
 }
 
 type masqueradeSpec struct {
@@ -55,6 +59,9 @@ type dnsSpec struct {
 	Enabled   bool     `json:"enabled"`
 	Domain    string   `json:"domain"`
 	Addresses []string `json:"addresses"`
+	Upstreams []string `json:"upstreams"`
+	NDots     int      `json:"ndots"`
+	AllowFrom []string `json:"allowFrom"`
 }
 
 type gossipSpec struct {
@@ -89,6 +96,8 @@ type nodeDocument struct {
 		MTU       int      `json:"mtu"`
 		Drain     bool     `json:"drain"`
 		External  bool     `json:"external"`
+		VTEPMAC   string   `json:"vtepMAC"`
+		PublicKey string   `json:"publicKey"`
 	} `json:"spec"`
 }
 
@@ -104,10 +113,21 @@ type podSpec struct {
 	HostNetwork     bool            `json:"hostNetwork"`
 	Hostname        string          `json:"hostname"`
 	Subdomain       string          `json:"subdomain"`
+	DNSPolicy       string          `json:"dnsPolicy"`
+	DNSConfig       dnsConfigSpec   `json:"dnsConfig"`
 	Containers      []containerSpec `json:"containers"`
 	SecurityContext struct {
 		Sysctls []sysctlSpec `json:"sysctls"`
 	} `json:"securityContext"`
+}
+
+type dnsConfigSpec struct {
+	Nameservers []string `json:"nameservers"`
+	Searches    []string `json:"searches"`
+	Options     []struct {
+		Name  string `json:"name"`
+		Value string `json:"value"`
+	} `json:"options"`
 }
 
 type containerSpec struct {

@@ -1,6 +1,8 @@
 package schema
 
 import (
+	"encoding/base64"
+	"encoding/hex"
 	"net/netip"
 	"regexp"
 	"strconv"
@@ -22,6 +24,7 @@ var (
 	kindName     = regexp.MustCompile(`^(\*|[A-Z][A-Za-z0-9]*(\.[a-z0-9]([-.a-z0-9]*[a-z0-9])?)?)$`)
 	netSysctl    = regexp.MustCompile(`^net([./][a-zA-Z0-9_-]+)+$`)
 	linkName     = regexp.MustCompile(`^[^\s/:%]{1,15}$`)
+	macAddress   = regexp.MustCompile(`^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$`)
 	wholeNumber  = regexp.MustCompile(`^[0-9]{1,9}$`)
 	percentRange = regexp.MustCompile(`^(100|[0-9]{1,2})%$`)
 )
@@ -50,11 +53,16 @@ func formats() map[string]format {
 		"ip-list":             ok("one or two IP addresses with a comma between, one of each family", func(s string) bool { _, ok := parseIPList(s); return ok }),
 		"ip-port":             ok("an IP address, with or without a port (192.0.2.1:8286, [2001:db8::1]:8286)", func(s string) bool { _, ok := parseIPPort(s); return ok }),
 		"ip-range":            ok("an IP address, a range of them (10.0.0.5-10.0.0.9) or a CIDR", func(s string) bool { _, ok := parseAddrRange(s); return ok }),
+		"search-domain":       ok("a domain such as example.com, or a single dot", isSearchDomain),
+		"resolver-option":     ok("a word without : and space", func(s string) bool { return !strings.ContainsAny(s, ": \t\n\r\x00") }),
 		"cluster-ip":          ok("an IP address, None or empty", func(s string) bool { return s == "" || s == "None" || isIP(s) }),
 		"duration-positive":   ok("a time span such as 72h or 90m, above zero", func(s string) bool { d, err := time.ParseDuration(s); return err == nil && d > 0 }),
 		"port-range":          ok("two ports with - between, the first not above the second (30000-32767)", func(s string) bool { _, ok := parsePortRange(s); return ok }),
 		"node-port-address":   ok("primary, all or a CIDR without host bits", func(s string) bool { return s == "primary" || s == "all" || isCIDR(s) }),
 		"interface-name":      ok("a network interface's name (1 to 15 characters, without space, / : or %)", func(s string) bool { return linkName.MatchString(s) && s != "." && s != ".." }),
+		"mac":                 ok("a link-layer address of one host, such as 02:42:ac:11:00:02", isMAC),
+		"duration-seconds":    ok("a time span in whole seconds such as 25s, at most 65535s", isSeconds),
+		"public-key":          ok("32 bytes in base64, as wg pubkey prints", isPublicKey),
 		"kind":                ok("*, a kind or Kind.group", kindName.MatchString),
 		"count":               ok("a whole number in quotes", wholeNumber.MatchString),
 		"count-or-percent":    ok("a whole number, or a share such as 50%", percentRange.MatchString),
@@ -69,6 +77,12 @@ func formats() map[string]format {
 }
 
 func isDNSLabel(s string) bool { return len(s) <= 63 && dnsLabel.MatchString(s) }
+
+// isSearchDomain allows what Kubernetes does: a dot at the end or alone, and
+// underscores.
+func isSearchDomain(s string) bool {
+	return s == "." || isDNSName(strings.ReplaceAll(strings.TrimSuffix(s, "."), "_", "x"))
+}
 
 func isDNSName(s string) bool {
 	if len(s) > 253 {
@@ -179,4 +193,30 @@ func parseServiceRanges(s string) ([]ServicePortRange, bool) {
 		out = append(out, r)
 	}
 	return out, true
+}
+
+// parseMAC reads a link-layer address that isMAC accepts.
+func parseMAC(s string) (out [6]byte) {
+	digits, err := hex.DecodeString(strings.ReplaceAll(s, ":", ""))
+	if err == nil {
+		copy(out[:], digits)
+	}
+	return out
+}
+
+// isMAC accepts unicast addresses other than zero (IEEE 802).
+func isMAC(s string) bool {
+	mac := parseMAC(s)
+	return macAddress.MatchString(s) && mac != [6]byte{} && mac[0]&1 == 0
+}
+
+// isSeconds accepts what WireGuard takes for an interval.
+func isSeconds(s string) bool {
+	d, err := time.ParseDuration(s)
+	return err == nil && d >= 0 && d%time.Second == 0 && d <= 65535*time.Second
+}
+
+func isPublicKey(s string) bool {
+	key, err := base64.StdEncoding.Strict().DecodeString(s)
+	return err == nil && len(key) == 32
 }

@@ -49,7 +49,6 @@ func (c *conversion) external(d *serviceDocument, out *serviceDraft) {
 	}
 	if v.Type == LoadBalancer {
 		c.loadBalancer(d, out)
-		c.notAnnounced(v)
 		return
 	}
 	for field, written := range map[string]bool{
@@ -59,14 +58,6 @@ func (c *conversion) external(d *serviceDocument, out *serviceDraft) {
 		if written {
 			c.refuse(pointer("/spec").field(field), "a service of type %s has no load balancer; write type: LoadBalancer", v.Type)
 		}
-	}
-}
-
-// notAnnounced warns of what a load balancer does not do yet.
-func (c *conversion) notAnnounced(s *Service) {
-	c.warn("/spec/type", "nobody announces the address of a load balancer yet: route it to a node")
-	if s.ExternalLocal {
-		c.warn("/spec/externalTrafficPolicy", "nothing answers on the port of the health check yet")
 	}
 }
 

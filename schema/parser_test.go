@@ -44,9 +44,9 @@ func TestClusterDefaults(t *testing.T) {
 	want.Name = schema.Name{Name: "test"}
 	want.Place = schema.Place{File: "cluster.yaml", Line: 1, Column: 1}
 	want.SubnetLength.IPv4, want.SubnetLength.IPv6 = 24, 64
-	want.Overlay.Backend, want.Overlay.Port, want.Overlay.UnderlayFamily = schema.BackendUDP, 8285, "auto"
+	want.Overlay = schema.Overlay{Backend: schema.BackendUDP, Port: 8285, UnderlayFamily: "auto", ChecksumOffload: "auto"}
 	want.Masquerade.Enabled = true
-	want.DNS.Enabled, want.DNS.Domain = true, "cluster.local"
+	want.DNS.Enabled, want.DNS.Domain, want.DNS.NDots = true, "cluster.local", 3
 	want.DNS.Addresses = []netip.Addr{netip.MustParseAddr("10.96.0.10")}
 	want.NodePortAddresses.Primary = true
 	want.Gossip.Port, want.Gossip.Profile, want.Gossip.Encrypted = 8286, "lan", true
@@ -111,7 +111,7 @@ subsets: [{addresses: [{ip: 192.0.2.80, nodeName: node-1}], notReadyAddresses: [
 			Name: schema.Name{Namespace: "shop", Name: "web-1"}, Labels: map[string]string{"app": "web"},
 			Annotations: map[string]string{"poplin/ip": "10.244.1.20"}, Place: place(11, 1),
 		},
-		NodeName: "node-1", Hostname: "one", Subdomain: "web", StaticIPs: []netip.Addr{addr("10.244.1.20")}, Weight: 1,
+		NodeName: "node-1", Hostname: "one", Subdomain: "web", DNSPolicy: schema.DNSClusterFirst, StaticIPs: []netip.Addr{addr("10.244.1.20")}, Weight: 1,
 		Sysctls: map[string]string{"net/core/somaxconn": "1024", "net/ipv4/conf/eth0.1/rp_filter": "0", "net/ipv4/conf/eth0.1/log_martians": "1"},
 		Ports:   []schema.ContainerPort{{Name: "http", Port: 8080, Protocol: schema.TCP}, {Name: "dns", Port: 53, Protocol: schema.UDP}},
 	}, pod)

@@ -15,6 +15,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 		HostNetwork: s.HostNetwork,
 		Hostname:    s.Hostname,
 		Subdomain:   s.Subdomain,
+		DNSPolicy:   DNSPolicy(orDefault(s.DNSPolicy, string(DNSClusterFirst))),
 		Subnet:      c.meta.Annotations["poplin/subnet"],
 		Weight:      c.weight(),
 	}
@@ -23,6 +24,7 @@ func (c *conversion) pod(d *podDocument) *Pod {
 	}
 	c.containers(s.Containers, out)
 	c.sysctls(s.SecurityContext.Sysctls, out)
+	c.podDNS(s.DNSConfig, out)
 	if length := len(out.Namespace) + 1 + len(out.Name.Name); length > maxNamespaceFile {
 		c.refuse("/metadata/name", "namespace and name together have %d characters; the name of the pod's network namespace has room for %d", length-1, maxNamespaceFile-1)
 	}
@@ -82,6 +84,24 @@ func (c *conversion) sysctls(list []sysctlSpec, out *Pod) {
 	}
 }
 
+// maxSearches is how many characters the search list of a pod may have
+// (Kubernetes' MaxDNSSearchListChars).
+const maxSearches = 2048
+
+// podDNS reads dnsConfig, with the limits that Kubernetes has.
+func (c *conversion) podDNS(d dnsConfigSpec, out *Pod) {
+	out.DNSConfig = DNSConfig{Nameservers: addresses(d.Nameservers), Searches: d.Searches}
+	for _, o := range d.Options {
+		out.DNSConfig.Options = append(out.DNSConfig.Options, DNSOption(o))
+	}
+	if out.DNSPolicy == DNSNone && len(d.Nameservers) == 0 {
+		c.refuse("/spec/dnsPolicy", "the policy None needs a nameserver in dnsConfig")
+	}
+	if n := len(strings.Join(d.Searches, " ")); n > maxSearches {
+		c.refuse("/spec/dnsConfig/searches", "the search list has %d characters; C libraries have room for %d", n, maxSearches)
+	}
+}
+
 // sysctlPath turns the name of a setting into its path below /proc/sys. As
 // sysctl(8) has it, the first separator says which of . and / separates; the
 // other one is part of a name and stands for the first (eth0/100 is the link
@@ -99,4 +119,18 @@ func sysctlPath(name string) string {
 		}
 		return r
 	}, name)
+}
+
+// PodsOn lists the pods that are on a node, sorted by namespace and name.
+func (c *Config) PodsOn(node string) []*Pod {
+	if c.podsOn != nil {
+		return c.podsOn[node]
+	}
+	var out []*Pod
+	for _, p := range c.Pods {
+		if p.NodeName == node {
+			out = append(out, p)
+		}
+	}
+	return out
 }

@@ -48,6 +48,7 @@ func (c *conversion) probe(at pointer, container containerSpec) (Probe, bool) {
 	if s.Exec != nil {
 		handlers = append(handlers, "exec")
 		out.Exec = s.Exec.Command
+		c.warn(at.field("exec"), "exec probes need nodes whose daemon runs with --exec-probes; on others the pod is never ready")
 	}
 	switch {
 	case len(handlers) == 0:

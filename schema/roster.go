@@ -12,6 +12,13 @@ func (c *conversion) node(d *nodeDocument) *Node {
 		MTU:       s.MTU,
 		Drain:     s.Drain,
 		External:  s.External,
+		PublicKey: s.PublicKey,
+	}
+	if s.VTEPMAC != "" {
+		out.VTEPMAC = parseMAC(s.VTEPMAC)
+		if !s.External {
+			c.refuse("/spec/vtepMAC", "only an external node's is written: other nodes say theirs by themselves")
+		}
 	}
 	at := pointer("/spec/addresses")
 	c.onePerFamily(at, out.Addresses)

@@ -11,6 +11,12 @@ func (t *tree) nodeRules() {
 	c := t.result.Cluster
 	seen := map[netip.Addr]*unit{}
 	for _, u := range t.nodes {
+		if c.Overlay.Backend == BackendVXLAN && u.node.External && u.node.VTEPMAC == [6]byte{} {
+			t.refuse(u, "/spec/external", "an external node needs vtepMAC with the backend vxlan: nothing could be sent to it")
+		}
+		if c.Overlay.Backend == BackendWireGuard && u.node.External && u.node.PublicKey == "" {
+			t.refuse(u, "/spec/external", "an external node needs publicKey with the backend wireguard: nothing could be sent to it")
+		}
 		for i, a := range u.node.Addresses {
 			at := pointer("/spec/addresses").item(i)
 			if other := seen[a]; other != nil {

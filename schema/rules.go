@@ -29,6 +29,7 @@ func (t *tree) rules() {
 	t.hostPortRules()
 	t.selectorRules()
 	t.sliceRules()
+	t.environmentRule()
 }
 
 func (t *tree) refuse(u *unit, at pointer, format string, args ...any) {

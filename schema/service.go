@@ -131,7 +131,6 @@ func (c *conversion) externalName(s *serviceSpec, out *serviceDraft) {
 	if s.ExternalName == "" {
 		c.refuse("/spec", "a service of type ExternalName needs an externalName")
 	}
-	c.warn("/spec/type", "a service of type ExternalName is a name in DNS, which is not there yet")
 	if len(out.explicit) > 0 {
 		at := pointer("/spec/clusterIPs")
 		if out.single {

@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// DidYouMean is the second half of a message about a name that is not known:
+// "; did you mean NAME?", or nothing if none is near.
+func DidYouMean(name string, known []string) string { return didYouMean(name, known) }
+
 // didYouMean is the second half of a message about an unknown word: the
 // nearest of the known ones, or nothing if none is near.
 func didYouMean(word string, known []string) string {

@@ -5,7 +5,7 @@ import "errors"
 // The exit codes, the same for every command.
 const (
 	exitDone        = 0
-	exitDifferences = 1 // plan, status --check, allocate --check; and only that
+	exitDifferences = 1 // plan, status --check, allocate --check, lab bench --check; and only that
 	exitUsage       = 2
 	exitInvalid     = 3 // invalid documents; status --check: revision rejected
 	exitRuntime     = 4 // kernel, daemon not reachable, time-out

@@ -10,7 +10,9 @@ func newExplainCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	c.AddCommand(
-	// One line a command, in the order of the help page.
+		// One line a command, in the order of the help page.
+		newExplainServiceCommand(),
+		newExplainPacketCommand(),
 	)
 	return c
 }

@@ -29,19 +29,26 @@ var importRules = []importRule{
 	{"overlay", nil, "gossip decides who owns what from records alone, so that a model can test it"},
 	{"overlay/udp", nil, "the tunnel's data path knows peers and packets, no documents and no plans"},
 	{"overlay/udp/udptest", []string{"overlay/udp"}, "in-memory devices and networks for tests of the tunnel"},
+	{"overlay/wg", nil, "the wireguard backend's data path knows keys and peers, no documents and no plans"},
 	{"reconciler", nil, "the engine knows no netlink, no YAML and no gossip: only objects"},
 	{"reconciler/view", nil, "plain values, so that everything pure can read them"},
 	{"reconciler/services", []string{"schema", "reconciler/view"}, "the rules of services are the same for nftables, discovery and explain"},
 	{"reconciler/compile", []string{"schema", "reconciler", "reconciler/view", "reconciler/services"}, "pure: the same documents and view give the same state, also for plan and offline"},
+	{"reconciler/discovery", []string{"schema", "reconciler/view", "reconciler/services"}, "pure: which names there are is the same with a server and without"},
+	{"reconciler/discovery/dns", []string{"reconciler/discovery"}, "serves a table, whatever it was made of"},
 	{"reconciler/health", []string{"schema"}, "looks at pods; who they are and what comes of it is decided elsewhere"},
+	{"reconciler/announce", nil, "tells neighbours of addresses; which ones is decided elsewhere"},
+	{"reconciler/listen", nil, "answers where the kernel cannot; which sockets there are is decided elsewhere"},
 	{"reconciler/linux", []string{"reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"reconciler/nft", []string{"reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"reconciler/tunnel", []string{"reconciler", "overlay/udp"}, "the only target that needs a data path of ours"},
+	{"reconciler/wireguard", []string{"reconciler", "overlay/wg"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"systemd", nil, "unit files, and a test of them"},
-	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/compile"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
+	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
 	{"cmd/poplin/lab", []string{"schema", "schema/source", "cmd/poplin/api"}, "the lab runs the real binary: a daemon inside it would be another one"},
-	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/udp", "reconciler", "reconciler/view", "reconciler/services", "reconciler/compile", "reconciler/health", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
-	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab"}, "flags and output only: what a command does is somewhere below"},
+	{"cmd/poplin/lab/bench", []string{"cmd/poplin/lab"}, "measures from outside what the real binary does"},
+	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
+	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
 }
 
 // libraryRule says which packages may import a library or a part of the
@@ -60,20 +67,22 @@ var libraryRules = []libraryRule{
 	{"github.com/google/nftables", []string{"reconciler/nft"}, "its encodings have traps, which are known in one place"},
 	{"github.com/mdlayher/netlink", []string{"reconciler/nft"}, "below nftables and conntrack only"},
 	{"github.com/hashicorp/memberlist", []string{"overlay"}, "gossip can be exchanged without anybody noticing"},
+	{"golang.zx2c4.com/wireguard", []string{"overlay/wg"}, "two kinds of devices behind one face"},
 	{"go.yaml.in/yaml", []string{"schema", "cmd/poplin/lab"}, "documents have one strict reader; the lab rewrites one field of a copy"},
 	{"github.com/santhosh-tekuri/jsonschema", []string{"schema"}, "documents have one strict reader"},
 	{"github.com/fsnotify/fsnotify", []string{"schema/source", "overlay"}, "the directory, and the key file"},
 	{"github.com/coreos/go-systemd", []string{"cmd/poplin/daemon"}, "whom a daemon tells that it is ready is no concern of what it does"},
 	{"github.com/spf13", []string{"cmd/poplin"}, "flags end where the command begins to work"},
 	{"os", notIn(pure), "pure: files and environment are read at the edge"},
+	{"github.com/miekg/dns", []string{"reconciler/discovery/dns"}, "messages from outside are read in one place"},
 	{"net", append(notIn(pure), "reconciler"), "pure: addresses are netip values; the engine formats MAC addresses with it"},
 	{"syscall", notIn(append(pure, "reconciler")), "pure"},
 	{"golang.org/x/sys", notIn(append(pure, "reconciler")), "pure"},
-	{"unsafe", []string{"overlay/udp", "reconciler/linux", "reconciler/nft", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "for system calls only"},
+	{"unsafe", []string{"overlay/udp", "reconciler/discovery/dns", "reconciler/linux", "reconciler/nft", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "for system calls only"},
 }
 
 // pure are the packages without effects.
-var pure = []string{"schema", "reconciler", "reconciler/view", "reconciler/services", "reconciler/compile"}
+var pure = []string{"schema", "reconciler", "reconciler/view", "reconciler/services", "reconciler/compile", "reconciler/discovery"}
 
 // notIn lists all packages but some.
 func notIn(some []string) []string {

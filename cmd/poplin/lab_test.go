@@ -40,10 +40,11 @@ const (
 //	needs PROGRAM|/DEVICE...       skips the script where one is missing
 //	requires REASON PROGRAM ARG... skips the script where the program fails
 //
-// and for traffic seen, balanced, answers and refused (traffic_test.go), for
-// standing connections connect and ask (lab_connection_test.go). The variables
+// and for traffic seen, balanced, sticks, answers, refused and silent
+// (lab_traffic_test.go), for standing connections connect and ask (lab_connection_test.go). The variables
 // EXAMPLES and TREES name examples and testdata/trees. The condition [long] is
-// POPLIN_TEST_LONG=1.
+// POPLIN_TEST_LONG=1, [newest-nft] is POPLIN_TEST_NFT, the path of an nft
+// other than this system's.
 //
 // In code and eventually, lab is poplin lab too. TestLab/NAME runs one script.
 func TestLab(t *testing.T) {
@@ -55,6 +56,8 @@ func TestLab(t *testing.T) {
 			switch name {
 			case "long":
 				return os.Getenv("POPLIN_TEST_LONG") == "1", nil
+			case "newest-nft":
+				return os.Getenv("POPLIN_TEST_NFT") != "", nil
 			}
 			return false, fmt.Errorf("unknown condition %q", name)
 		},
@@ -72,6 +75,8 @@ func TestLab(t *testing.T) {
 			"balanced":   balancedCommand,
 			"answers":    answersCommand,
 			"refused":    refusedCommand,
+			"silent":     silentCommand,
+			"sticks":     sticksCommand,
 			"planned":    plannedCommand,
 		},
 	})
@@ -117,6 +122,7 @@ func setUpLab(env *testscript.Env) error {
 	env.Setenv("POPLIN_NAME", lab.DefaultName)
 	setUpConnections(env)
 	env.Values[testingKey{}] = t
+	env.Setenv("POPLIN_TEST_NFT", os.Getenv("POPLIN_TEST_NFT"))
 	for name, path := range map[string]string{"EXAMPLES": "../../examples", "TREES": "testdata/trees"} {
 		path, err := filepath.Abs(path)
 		if err != nil {

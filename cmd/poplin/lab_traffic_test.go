@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"regexp"
@@ -17,7 +18,8 @@ import (
 )
 
 // Traffic in a lab, by real clients. Places are written NODE, client, or
-// NODE/POD for a pod of the namespace default.
+// NODE/POD for a pod of the namespace default. Where a protocol or an address
+// is asked for, several may be given, separated by commas.
 
 // askTCP and askUDP are what a client runs to ask a lab's server once. (bash
 // itself would read a datagram byte by byte, and lose all but the first.)
@@ -33,6 +35,9 @@ var (
 	// its own host's says EPERM at once.
 	knockTCP = []string{"timeout", "20", "bash", "-c", `exec 3<>/dev/tcp/%s`}
 	knockUDP = []string{"timeout", "20", "bash", "-c", `exec 3<>/dev/udp/%s && echo hello >&3 && read -r -u 3`}
+	// timeout's own exit code tells that nothing came at all.
+	askSilentTCP = []string{"bash", "-c", `timeout 1 bash -c 'exec 3<>/dev/tcp/%s'; test $? = 124 && echo silence`}
+	askSilentUDP = []string{"bash", "-c", `timeout 1 bash -c 'exec 3<>/dev/udp/%s && echo hello >&3 && read -r -u 3'; test $? = 124 && echo silence`}
 )
 
 // refusal is what bash says when a client was told that nobody is there.
@@ -136,39 +141,92 @@ func pingSeen(ts *testscript.TestScript, from, to, address, source string) {
 //	balanced tcp|udp ADDRESS:PORT POD,POD,... COUNT FROM...
 //
 // COUNT connections from each place reach all of the pods and nobody else.
-// Each of three pods gets between 20 % and 47 %, others in proportion.
+// Each gets its share, give or take five standard deviations: of three pods and
+// 300 connections between 20 % and 47 %. POD*3 has three times POD's share.
 func balancedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 5 {
 		ts.Fatalf("usage: balanced tcp|udp ADDRESS:PORT POD,POD,... COUNT FROM...")
 	}
-	many := manyTCP
-	if args[0] == "udp" {
-		many = manyUDP
+	weights, sum := map[string]int{}, 0
+	for _, pod := range strings.Split(args[2], ",") {
+		pod, text, found := strings.Cut(pod, "*")
+		weight := 1
+		if found {
+			var err error
+			weight, err = strconv.Atoi(text)
+			ts.Check(err)
+		}
+		weights["default/"+pod] = weight
+		sum += weight
 	}
-	pods := strings.Split(args[2], ",")
 	count, err := strconv.Atoi(args[3])
 	ts.Check(err)
-	for _, from := range args[4:] {
-		out, text, err := run(ts, from, words(many, args[1], count)...)
-		if err != nil {
-			ts.Fatalf("%s: %s%s%v", from, out, text, err)
+	eachWay(args[0], args[1], args[4:], func(protocol, address, from string) {
+		got := answeredBy(ts, protocol, address, count, from)
+		if len(got) != len(weights) {
+			ts.Fatalf("answers from %v, want %s", got, args[2])
 		}
-		got, total := map[string]int{}, 0
-		for line := range strings.Lines(out) {
-			got[strings.Fields(line + " ?")[0]]++
-			total++
+		for pod, weight := range weights {
+			share := float64(weight) / float64(sum)
+			mean, spread := float64(count)*share, 5*math.Sqrt(float64(count)*share*(1-share))
+			if math.Abs(float64(got[pod])-mean) > spread {
+				ts.Fatalf("%s has %d of %d, not %.0f ± %.0f", pod, got[pod], count, mean, spread)
+			}
 		}
-		ts.Logf("%s %s from %s: %v", args[0], args[1], from, got)
-		if total != count || len(got) != len(pods) {
-			ts.Fatalf("%d answers from %v, want %d from %s", total, got, count, args[2])
-		}
-		for _, pod := range pods {
-			share := float64(len(pods)*got["default/"+pod]) / float64(count)
-			if share < 0.6 || share > 1.41 {
-				ts.Fatalf("%s has %d of %d", pod, got["default/"+pod], count)
+	})
+}
+
+// eachWay calls f for each of several protocols and addresses, separated by
+// commas, and each place.
+func eachWay(protocols, addresses string, places []string, f func(protocol, address, from string)) {
+	for _, protocol := range strings.Split(protocols, ",") {
+		for _, address := range strings.Split(addresses, ",") {
+			for _, from := range places {
+				f(protocol, address, from)
 			}
 		}
 	}
+}
+
+// answeredBy makes so many connections, all of which must be answered, and
+// counts who did.
+func answeredBy(ts *testscript.TestScript, protocol, address string, count int, from string) map[string]int {
+	many := manyTCP
+	if protocol == "udp" {
+		many = manyUDP
+	}
+	out, text, err := run(ts, from, words(many, address, count)...)
+	if err != nil {
+		ts.Fatalf("%s: %s%s%v", from, out, text, err)
+	}
+	got, total := map[string]int{}, 0
+	for line := range strings.Lines(out) {
+		got[strings.Fields(line + " ?")[0]]++
+		total++
+	}
+	ts.Logf("%s %s from %s: %v", protocol, address, from, got)
+	if total != count {
+		ts.Fatalf("%d answers from %v, want %d", total, got, count)
+	}
+	return got
+}
+
+// sticksCommand is
+//
+//	sticks tcp|udp ADDRESS:PORT COUNT FROM...
+//
+// COUNT connections from each place all reach the same endpoint.
+func sticksCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: sticks tcp|udp ADDRESS:PORT COUNT FROM...")
+	}
+	count, err := strconv.Atoi(args[2])
+	ts.Check(err)
+	eachWay(args[0], args[1], args[3:], func(protocol, address, from string) {
+		if got := answeredBy(ts, protocol, address, count, from); len(got) != 1 {
+			ts.Fatalf("answers from %v", got)
+		}
+	})
 }
 
 // answersCommand is
@@ -180,18 +238,18 @@ func answersCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 4 {
 		ts.Fatalf("usage: answers tcp|udp ADDRESS:PORT RE FROM...")
 	}
-	ask := askTCP
-	if args[0] == "udp" {
-		ask = askUDP
-	}
 	want, err := regexp.Compile("^(?:" + args[2] + ")\n$")
 	ts.Check(err)
-	for _, from := range args[3:] {
-		out, text, err := run(ts, from, words(ask, args[1])...)
-		if err != nil || !want.MatchString(out) {
-			ts.Fatalf("%s %s from %s: %q %s%v", args[0], args[1], from, out, text, err)
+	eachWay(args[0], args[1], args[3:], func(protocol, address, from string) {
+		ask := askTCP
+		if protocol == "udp" {
+			ask = askUDP
 		}
-	}
+		out, text, err := run(ts, from, words(ask, address)...)
+		if err != nil || !want.MatchString(out) {
+			ts.Fatalf("%s %s from %s: %q %s%v", protocol, address, from, out, text, err)
+		}
+	})
 }
 
 // refusedCommand is
@@ -203,18 +261,40 @@ func refusedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: refused tcp|udp ADDRESS:PORT FROM...")
 	}
-	knock := knockTCP
-	if args[0] == "udp" {
-		knock = knockUDP
-	}
-	for _, from := range args[2:] {
+	eachWay(args[0], args[1], args[2:], func(protocol, address, from string) {
+		knock := knockTCP
+		if protocol == "udp" {
+			knock = knockUDP
+		}
 		start := time.Now()
-		out, text, err := run(ts, from, words(knock, args[1])...)
+		out, text, err := run(ts, from, words(knock, address)...)
 		took := time.Since(start)
 		if err == nil || !refusal.MatchString(text) || took > refusalTime {
-			ts.Fatalf("%s %s from %s, after %s: %s%s%v", args[0], args[1], from, took, out, text, err)
+			ts.Fatalf("%s %s from %s, after %s: %s%s%v", protocol, address, from, took, out, text, err)
 		}
+	})
+}
+
+// silentCommand is
+//
+//	silent tcp|udp ADDRESS:PORT FROM...
+//
+// A client at each place hears nothing for a second, not even that nobody is
+// there.
+func silentCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: silent tcp|udp ADDRESS:PORT FROM...")
 	}
+	eachWay(args[0], args[1], args[2:], func(protocol, address, from string) {
+		ask := askSilentTCP
+		if protocol == "udp" {
+			ask = askSilentUDP
+		}
+		out, text, err := run(ts, from, words(ask, address)...)
+		if err != nil || out != "silence\n" {
+			ts.Fatalf("%s %s from %s: %s%s%v", protocol, address, from, out, text, err)
+		}
+	})
 }
 
 // needsCommand is

@@ -36,7 +36,8 @@ func newLabUpCommand(name *string) *cobra.Command {
 		Short: "Start a lab on a directory of documents",
 		Long: `Starts the nodes and client, an outside host, and waits until all are in sync. The nodes are those of the tree's Node
 documents, else node-1, node-2, … . The directory is used in place: editing it is what a sync would do. Without
---detach it stays, shows state as it changes, and removes everything on Ctrl-C.`,
+--detach it stays, shows state as it changes, and removes everything on Ctrl-C. The nodes run the exec probes of the
+documents (run --exec-probes), as the user who starts the lab.`,
 		Example: "  poplin lab up examples/quickstart\n  poplin lab up --detach --nodes 5 --backend host-gw DIR",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -11,6 +11,6 @@ import (
 // that scripts run in the hosts of a lab.
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"poplin": main, "answer": answer, "talk": talk, "forge": forge, "notified": notified,
+		"poplin": main, "answer": answer, "talk": talk, "forge": forge, "notified": notified, "harm": harm,
 	})
 }

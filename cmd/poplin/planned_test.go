@@ -21,7 +21,8 @@ import (
 //	{"netns": NAME, "link": …, "address": …, "route": …, "sysctl": …}
 //
 // with the output of ip -j for a namespace ("" is the host) and its settings
-// by name, or {"nft": …} with that of nft -j list ruleset.
+// by name, or {"nft": …} with that of nft -j list ruleset, or {"file": …} with
+// contents by path.
 func plannedCommand(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: planned PLAN BEFORE AFTER")
@@ -103,6 +104,7 @@ type namespaceDump struct {
 	Address []addressesDump   `json:"address"`
 	Route   []map[string]any  `json:"route"`
 	Sysctl  map[string]string `json:"sysctl"`
+	File    map[string]string `json:"file"`
 	Nft     *struct {
 		Nftables []map[string]map[string]any `json:"nftables"`
 	} `json:"nft"`
@@ -120,6 +122,12 @@ func parseDump(text string) (dump, error) {
 		var n namespaceDump
 		if err := decoder.Decode(&n); err != nil {
 			return nil, err
+		}
+		for path, text := range n.File {
+			d["file "+path] = text
+		}
+		if n.File != nil {
+			continue
 		}
 		if n.Nft != nil {
 			for _, object := range n.Nft.Nftables {
@@ -234,6 +242,9 @@ func elementText(key any) string {
 			parts[i] = elementText(part)
 		}
 		return strings.Join(parts, " . ")
+	}
+	if e, ok := m["elem"].(map[string]any); ok { // one with a counter
+		return elementText(e["val"])
 	}
 	if p, ok := m["prefix"].(map[string]any); ok {
 		return fmt.Sprintf("%v/%v", p["addr"], p["len"])

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,8 +45,12 @@ func (f *hostFlags) options() (daemon.Options, error) {
 	if err != nil {
 		return daemon.Options{}, withCode(exitUsage, err)
 	}
+	runDir, err := filepath.Abs(f.runDir)
+	if err != nil {
+		return daemon.Options{}, withCode(exitRuntime, err)
+	}
 	return daemon.Options{
-		ConfigDir: f.config, Node: f.node, Underlay: f.underlay, StateDir: f.stateDir, RunDir: f.runDir,
+		ConfigDir: f.config, Node: f.node, Underlay: f.underlay, StateDir: f.stateDir, RunDir: runDir,
 		MountNS: f.mountNS, Log: log, Version: version(), Built: buildTime(),
 	}, nil
 }
@@ -64,7 +69,7 @@ func newRunCommand() *cobra.Command {
 	var host hostFlags
 	var join []string
 	var keyFile, mode, offloads string
-	var bootstrap, once bool
+	var bootstrap, once, execProbes bool
 	var quiet time.Duration
 	c := &cobra.Command{
 		Use:   "run",
@@ -80,7 +85,8 @@ poplin cleanup removes it.`,
 			if err != nil {
 				return err
 			}
-			o.KeyFile, o.Bootstrap, o.Once, o.SourceQuiet, o.Offloads = keyFile, bootstrap, once, quiet, offloads
+			o.KeyFile, o.Bootstrap, o.Once, o.SourceQuiet, o.ExecProbes = keyFile, bootstrap, once, quiet, execProbes
+			o.Offloads = offloads
 			if err := daemon.CheckOffloads(offloads); err != nil {
 				return withCode(exitUsage, fmt.Errorf("--overlay-offloads: %w", err))
 			}
@@ -99,6 +105,7 @@ poplin cleanup removes it.`,
 	c.Flags().StringVar(&keyFile, "key-file", defaultKeyFile, "gossip keys, one base64 32-byte key a line")
 	c.Flags().DurationVar(&quiet, "source-quiet", time.Second, "how long the directory must be quiet before it is read")
 	c.Flags().StringVar(&mode, "source", "auto", "how to watch the directory: auto, inotify or poll")
+	c.Flags().BoolVar(&execProbes, "exec-probes", false, "run the commands of exec readiness probes, as the daemon's user: whoever writes the documents then runs commands on this node; without it such pods are not ready")
 	c.Flags().StringVar(&offloads, "overlay-offloads", "all", offloadsHelp)
 	c.Flags().BoolVar(&once, "once", false, "one round without gossip, then exit: pinned subnets and roster only")
 	return c

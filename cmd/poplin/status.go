@@ -15,8 +15,15 @@ func newStatusCommand() *cobra.Command {
 	var output, runDir string
 	var watch, check bool
 	c := &cobra.Command{
-		Use:       "status [peers|pods|services|overlay]",
-		Short:     "Show this node, its peers, the revision and what stands in the way",
+		Use:   "status [peers|pods|services|overlay]",
+		Short: "Show this node, its peers, the revision and what stands in the way",
+		Long: `Show this node, its peers, the revision and what stands in the way.
+
+status services has a line for each address and port on which a service
+answers: the endpoints that take connections, of how many, and what went
+through this node since the frontend was made: connections that got an
+endpoint, and their packets and bytes in both directions. -o json has the
+counters as numbers, under serviceList[].frontends[].counters.`,
 		Example:   "  poplin status\n  poplin status services\n  poplin status --check   # 0 in sync, 1 not, 3 revision rejected",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"peers", "pods", "services", "overlay"},
@@ -32,10 +39,20 @@ func newStatusCommand() *cobra.Command {
 				return writeStatus(c.OutOrStdout(), s, part, time.Now())
 			}
 			client := api.NewClient(runDir)
-			if watch {
-				return daemonError(watchStatus(c.Context(), client, c.OutOrStdout(), show))
+			ask := client.Status
+			if part == "services" {
+				ask = client.StatusCounted
 			}
-			s, err := client.Status(c.Context())
+			if watch {
+				return daemonError(watchStatus(c.Context(), client, c.OutOrStdout(), func(api.Status) error {
+					s, err := ask(c.Context())
+					if err == nil {
+						err = show(s)
+					}
+					return err
+				}))
+			}
+			s, err := ask(c.Context())
 			if err == nil {
 				err = show(s)
 			}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -77,6 +76,9 @@ func writeNode(w io.Writer, s api.Status, now time.Time) {
 			fmt.Fprintf(w, " :%d", s.Overlay.Port)
 		}
 		fmt.Fprintf(w, "  mtu %d  over %s %s\n", s.Overlay.MTU, s.Underlay.Link, joinText(s.Underlay.Addresses))
+		for _, former := range s.Overlay.Former {
+			fmt.Fprintf(w, "          %s is still accepted\n", former)
+		}
 	}
 }
 
@@ -144,25 +146,6 @@ func writePods(w io.Writer, s api.Status) {
 			netns = "(the node's)"
 		}
 		fmt.Fprintf(w, "%s/%s\t%s\t%t\t%s\t%s\n", p.Namespace, p.Name, joinText(p.Addresses), p.Ready, netns, p.Reason)
-	}
-}
-
-func writeServices(w io.Writer, s api.Status) {
-	fmt.Fprintln(w, "SERVICE\tTYPE\tCLUSTER IP\tEXTERNAL IP\tPORTS\tENDPOINTS")
-	for _, svc := range s.ServiceList {
-		ip := joinText(svc.ClusterIPs)
-		if ip == "" {
-			ip = "None"
-		}
-		external := joinText(svc.ExternalIPs)
-		switch {
-		case external != "":
-		case svc.Type == "LoadBalancer":
-			external = "pending"
-		default:
-			external = "-"
-		}
-		fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%d of %d\n", svc.Namespace, svc.Name, svc.Type, ip, external, strings.Join(svc.Ports, ", "), svc.EndpointsReady, svc.Endpoints)
 	}
 }
 

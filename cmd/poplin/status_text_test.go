@@ -42,7 +42,22 @@ func sampleStatus() api.Status {
 		},
 		Services: 2, Endpoints: 34, EndpointsReady: 31,
 		ServiceList: []api.Service{
-			{Namespace: "default", Name: "web", Type: "NodePort", ClusterIPs: []netip.Addr{addr("10.96.0.10")}, Ports: []string{"80:30080/TCP", "81/UDP"}, Endpoints: 4, EndpointsReady: 3},
+			{Namespace: "default", Name: "web", Type: "NodePort", ClusterIPs: []netip.Addr{addr("10.96.0.10")}, Ports: []string{"80:30080/TCP", "81/UDP"}, Endpoints: 4, EndpointsReady: 3,
+				Frontends: []api.Frontend{
+					{Kind: "clusterIP", Family: "IPv4", Address: addr("10.96.0.10"), Protocol: "TCP", Port: 80, PortName: "http", Endpoints: 4, EndpointsReady: 3,
+						Counters: &api.Counters{Connections: 1200, Packets: 34567, Bytes: 9_996_000}},
+					{Kind: "nodePort", Family: "IPv4", Protocol: "TCP", Port: 30080, PortName: "http", Endpoints: 4, EndpointsReady: 3, Counters: &api.Counters{}},
+					{Kind: "nodePort", Family: "IPv6", Protocol: "TCP", Port: 30080, PortName: "http", Endpoints: 4, EndpointsReady: 3, Counters: &api.Counters{}},
+					{Kind: "clusterIP", Family: "IPv6", Address: addr("fd96::10"), Protocol: "UDP", Port: 10000, LastPort: 10999, Endpoints: 4, EndpointsReady: 3},
+				}},
+			{Namespace: "default", Name: "mail", Type: "LoadBalancer", ClusterIPs: []netip.Addr{addr("10.96.0.11")}, Ports: []string{"25/TCP"}, Endpoints: 1,
+				Frontends: []api.Frontend{{Kind: "clusterIP", Family: "IPv4", Address: addr("10.96.0.11"), Protocol: "TCP", Port: 25, Endpoints: 1, Counters: &api.Counters{Connections: 1, Packets: 12, Bytes: 900}}}},
+			{Namespace: "default", Name: "lb", Type: "LoadBalancer", ExternalIPs: []netip.Addr{addr("192.0.2.240"), addr("2001:db8::f0")}, Endpoints: 1, EndpointsReady: 1,
+				Announced: []api.Announced{{Address: addr("192.0.2.240"), Node: "node-2"}, {Address: addr("2001:db8::f0")}},
+				Frontends: []api.Frontend{
+					{Kind: "loadBalancer", Family: "IPv4", Address: addr("192.0.2.240"), Protocol: "TCP", Port: 80, Endpoints: 1, EndpointsReady: 1},
+					{Kind: "loadBalancer", Family: "IPv6", Address: addr("2001:db8::f0"), Protocol: "TCP", Port: 80, Endpoints: 1, EndpointsReady: 1},
+				}},
 			{Namespace: "default", Name: "db", Type: "ClusterIP", Ports: []string{"5432/TCP"}, Endpoints: 1, EndpointsReady: 1},
 		},
 		Drift: 2, LastDrift: &api.Drift{What: "route 10.244.3.0/24", At: *before(3 * time.Minute)},
@@ -80,6 +95,14 @@ func TestStatusText(t *testing.T) {
 			must(t, writeStatus(&out, c.status, c.part, statusNow))
 			golden(t, name, out.String())
 		})
+	}
+}
+
+func TestAmount(t *testing.T) {
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1.0k", 9949: "9.9k", 9950: "10k", 999_499: "999k", 999_500: "1.0M", 1<<64 - 1: "18E"} {
+		if got := amount(n); got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
 	}
 }
 

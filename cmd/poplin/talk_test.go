@@ -18,13 +18,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// talkUsage is that of talk, a client of the lab's HTTP servers.
+// talkUsage is that of talk, a client of the lab's servers.
 const talkUsage = `usage:
   talk new N ADDRESS         N connections, one after another, a request each; how many were answered, and by whom
   talk hold N ADDRESS FILE   N connections at once, requests on each of them until FILE exists; who answered, and
                              whether each connection lasted
   talk pinned ADDRESS        connects until one connection hangs, and waits for that one; when its SYN was sent again
-                             and when it was answered (milliseconds since 1970), and by whom`
+                             and when it was answered (milliseconds since 1970), and by whom
+  talk same ADDRESS FILE     datagrams from one port until FILE.end exists; each change of who answers is a line in
+                             FILE: a pod, refused, or silence`
 
 func talk() {
 	err := errors.New(talkUsage)
@@ -36,6 +38,8 @@ func talk() {
 		err = talkHold(number(args[1]), args[2], args[3])
 	case len(args) == 2 && args[0] == "pinned":
 		err = talkPinned(args[1])
+	case len(args) == 3 && args[0] == "same":
+		err = talkSame(args[1], args[2])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "talk:", err)

@@ -3,9 +3,10 @@
 // same state, and what did not change is the same group as last time.
 //
 // One file per concern: host.go (bridges, addresses, settings), pods.go,
-// peers.go (routes and tunnel peers), masquerade.go and services.go
-// (nftables elements). subnets.go and ipam.go say which addresses this node
-// and its pods have.
+// tunnel.go and vxlan.go (the ends of tunnels), mtu.go, peers.go (the ways to
+// peers), balancers.go (load balancer addresses that this node announces),
+// subnet_file.go, masquerade.go and services.go (nftables elements). subnets.go
+// and ipam.go say which addresses this node and its pods have.
 package compile
 
 import (
@@ -19,13 +20,6 @@ import (
 	"github.com/poplin-net/poplin/schema"
 )
 
-// TunnelDevice is the name of the udp backend's TUN device.
-const TunnelDevice = "poplin0"
-
-// tunnelQueue is the TUN device's queue length in packets: what waits while
-// the daemon restarts.
-const tunnelQueue = 4000
-
 // Input is all that a state depends on.
 type Input struct {
 	Config   *schema.Config
@@ -36,6 +30,10 @@ type Input struct {
 	// endpoints from it, so that a restart moves none; later it remembers them
 	// itself.
 	Observed reconciler.State
+	// Unheard says that gossip has not been heard yet. Until it is, this node
+	// announces the load balancer addresses that Observed has, no others:
+	// another node may have them.
+	Unheard bool
 }
 
 // Host is what of the host matters.
@@ -45,9 +43,18 @@ type Host struct {
 	// BridgeNetfilter says that the br_netfilter module is there, so that a
 	// bridge can hand its packets to netfilter.
 	BridgeNetfilter bool
+	// BadChecksumOffload says that this kernel's VXLAN links send wrong
+	// checksums if they leave them to what is below them.
+	BadChecksumOffload bool
+	// KernelWireGuard says that the kernel has WireGuard devices; PublicKey is
+	// the node's, in base64.
+	KernelWireGuard bool
+	PublicKey       string
 	// PodAddresses are the addresses of this node's pods, as Assign gave
 	// them.
 	PodAddresses map[schema.Name][]netip.Addr
+	// RunDir is the directory for what is made for others to read; "": none.
+	RunDir string
 }
 
 // Underlay is this node's end of the network between the hosts.
@@ -65,7 +72,10 @@ type Problem struct{ What, Remedy string }
 type Result struct {
 	State    reconciler.State
 	Services []services.Service
-	Problems []Problem
+	Outside  services.Outside
+	// Announced are the load balancer addresses that this node answers for.
+	Announced []netip.Addr
+	Problems  []Problem
 	// MTU is what a packet of this node's pods may have, in bytes.
 	MTU int
 	// Subnets are this node's, with their gateways.
@@ -113,15 +123,18 @@ func (c *Compiler) Compile(in Input) Result {
 	if !slices.Equal(c.families, b.families) {
 		c.families, gone = b.families, c.services.reset()
 	}
-	resolved := c.resolver.Resolve(in.View, services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses})
+	self := services.Host{Node: in.Host.Node, Underlay: in.Host.Underlay.Addresses}
+	resolved, outside := c.resolver.Resolve(in.View, self), c.resolver.Outside(in.View, self)
+	b.announced = b.announcedHere(outside.Balancers)
 	before, after := c.services.compile(b, resolved)
 	gone, added = append(gone, before...), after
 	before, after = c.shared(c.others(b))
 	gone, added = append(gone, before...), append(added, after...)
 	c.state = c.state.Replace(gone, added)
 	return Result{
-		State: c.state, Services: resolved, Problems: c.base.problems,
-		MTU: b.mtu, Subnets: b.subnets,
+		State: c.state, Services: resolved, Outside: outside, Problems: c.base.problems,
+		Announced: addressesOf(b.announced),
+		MTU:       b.mtu, Subnets: b.subnets,
 	}
 }
 
@@ -135,7 +148,8 @@ func (c *Compiler) others(b *builder) []*reconciler.Group {
 	groups := b.host()
 	groups = append(groups, b.pods()...)
 	groups = append(groups, b.peers()...)
-	groups = append(groups, b.masquerade(now.pools), b.chains(c.services.uses))
+	groups = append(groups, b.balancers()...)
+	groups = append(groups, b.masquerade(now.pools), b.subnetFile(), b.chains(c.services.uses))
 	now.problems = b.problems
 	c.base = now
 	return groups
@@ -178,7 +192,15 @@ type builder struct {
 	families []reconciler.Family
 	mtu      int
 	own      []*schema.Pod // of this node
-	problems []Problem
+	// announced are the load balancer addresses that this node answers for.
+	announced []services.Balancer
+	problems  []Problem
+
+	wg    bool                              // the WireGuard device is there
+	keys  map[string]string                 // who has which public key
+	udp   bool                              // the tunnel of the udp backend is there
+	vteps map[reconciler.FDBEntryKey]string // who has which VXLAN address
+	nodes map[string]*schema.Node           // by name
 }
 
 // problem reports something once, however many objects it concerns.

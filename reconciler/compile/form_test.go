@@ -2,6 +2,7 @@ package compile
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -17,6 +18,9 @@ import (
 //	node node-1
 //	underlay eth0 mtu 1500 address 192.0.2.1 on-link 192.0.2.0/24
 //	br_netfilter
+//	run-dir /run/poplin
+//	public-key BASE64
+//	wireguard                                    # of the kernel's own
 const defaultHost = `node node-1
 underlay eth0 mtu 1500 address 192.0.2.1 on-link 192.0.2.0/24
 br_netfilter
@@ -40,6 +44,12 @@ func parseHost(t testing.TB, text string) Host {
 					h.Underlay.OnLink = append(h.Underlay.OnLink, netip.MustParsePrefix(value))
 				}
 			}
+		case "public-key":
+			h.PublicKey = words[1]
+		case "wireguard":
+			h.KernelWireGuard = true
+		case "run-dir":
+			h.RunDir = words[1]
 		case "br_netfilter":
 			h.BridgeNetfilter = true
 		default:
@@ -54,6 +64,7 @@ func parseHost(t testing.TB, text string) Host {
 //	claim 10.244.7.0/24                          # of this node
 //	pod default/web-1 10.244.1.9                 # of this node: had that address before
 //	pod default/web-1 not-ready
+//	former udp:8300                              # backend that this node had
 //	peer node-2 alive udp:8285 mtu 1472 underlay 192.0.2.2 subnet 10.244.2.0/24
 //	  pod default/web-2 10.244.2.2               # of the peer above
 type parsedView struct {
@@ -61,6 +72,7 @@ type parsedView struct {
 	before   map[schema.Name][]netip.Addr
 	notReady map[schema.Name]bool
 	peers    []view.Peer
+	former   []view.Backend
 }
 
 func parseView(t testing.TB, text string) parsedView {
@@ -69,6 +81,8 @@ func parseView(t testing.TB, text string) parsedView {
 		switch words[0] {
 		case "claim":
 			v.claims = append(v.claims, netip.MustParsePrefix(words[1]))
+		case "former":
+			v.former = append(v.former, parseBackend(t, words[1]))
 		case "peer":
 			v.peers = append(v.peers, parsePeer(t, words[1:]))
 		case "pod":
@@ -104,15 +118,19 @@ func (v *parsedView) pod(words []string) {
 
 func parsePeer(t testing.TB, words []string) view.Peer {
 	p := view.Peer{Name: words[0], State: view.Liveness(words[1])}
-	kind, port, _ := strings.Cut(words[2], ":")
-	p.Backend.Kind = kind
-	if port != "" {
-		p.Backend.Port = uint16(number(t, port))
-	}
+	p.Backend = parseBackend(t, words[2])
 	for key, value := range pairs(t, words[3:]) {
 		switch key {
 		case "mtu":
 			p.MTU = number(t, value)
+		case "public-key":
+			p.PublicKey = value
+		case "vtep":
+			mac, err := net.ParseMAC(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			copy(p.Backend.MAC[:], mac)
 		case "underlay":
 			p.Underlay = append(p.Underlay, netip.MustParseAddr(value))
 		case "subnet":
@@ -120,6 +138,12 @@ func parsePeer(t testing.TB, words []string) view.Peer {
 		}
 	}
 	return p
+}
+
+// parseBackend reads KIND[:PORT[:VNI]].
+func parseBackend(t testing.TB, text string) view.Backend {
+	parts := append(strings.Split(text, ":"), "0", "0")
+	return view.Backend{Kind: parts[0], Port: uint16(number(t, parts[1])), VNI: uint32(number(t, parts[2]))}
 }
 
 // lines gives the words of each line; what follows a # is a comment.

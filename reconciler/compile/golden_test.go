@@ -77,7 +77,7 @@ func (s scenario) input(t testing.TB, before bool) Input {
 	v := parseView(t, files["view"])
 	subnets := OwnSubnets(in.Config, in.Host.Node, v.claims)
 	in.Host.PodAddresses, _ = Assign(in.Config, in.Host.Node, subnets, v.before)
-	in.View = view.View{Self: view.Self{Name: in.Host.Node, Subnets: v.claims}, Peers: v.peers}
+	in.View = view.View{Self: view.Self{Name: in.Host.Node, Subnets: v.claims, Former: v.former}, Peers: v.peers}
 	for _, name := range slices.SortedFunc(maps.Keys(in.Host.PodAddresses), schema.Name.Compare) {
 		in.View.Self.Pods = append(in.View.Self.Pods, view.Pod{
 			Namespace: name.Namespace, Name: name.Name, Addresses: in.Host.PodAddresses[name], Ready: !v.notReady[name],

@@ -4,10 +4,8 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	"github.com/poplin-net/poplin/reconciler"
-	"github.com/poplin-net/poplin/schema"
 )
 
 // host asks for what the node has whatever pods and peers there are: one
@@ -22,7 +20,7 @@ func (b *builder) host() []*reconciler.Group {
 		groups = append(groups, b.subnet(s, !seen[s.Bridge]))
 		seen[s.Bridge] = true
 	}
-	return append(groups, b.tunnel())
+	return append(groups, b.tunnels()...)
 }
 
 // settings are the host-wide ones, and the routes that give the host itself
@@ -87,67 +85,6 @@ func (b *builder) bridge(s Subnet) []reconciler.Object {
 	return objects
 }
 
-// tunnel asks for the TUN device and its process if this node or any peer
-// speaks the udp backend. The device has an address of its own in the first
-// subnet: what the host, and masquerade, use as source towards remote pods.
-// For IPv4 it is the network address, as flannel does it.
-func (b *builder) tunnel() *reconciler.Group {
-	if !b.needsTunnel() || len(b.Host.Underlay.Addresses) == 0 {
-		return nil
-	}
-	g := &reconciler.Group{Name: "tunnel", Origin: b.origin(b.cluster.Place)}
-	g.Objects = append(g.Objects, reconciler.Link{
-		Name: TunnelDevice, Type: reconciler.LinkTUN, Alias: b.alias(TunnelDevice),
-		MTU: b.mtu, QueueLength: tunnelQueue, MultiQueue: true,
-	})
-	if b.has(reconciler.IPv4) {
-		g.Objects = append(g.Objects, linkSysctl(TunnelDevice, "ipv4", "rp_filter", "2"))
-	}
-	if b.has(reconciler.IPv6) {
-		g.Objects = append(g.Objects, linkSysctl(TunnelDevice, "ipv6", "disable_ipv6", "0"))
-	}
-	for _, f := range b.families {
-		if source := b.tunnelSource(f); source.IsValid() {
-			g.Objects = append(g.Objects, reconciler.Address{Link: TunnelDevice, Prefix: netip.PrefixFrom(source, source.BitLen())})
-		}
-	}
-	port := b.cluster.Overlay.Port
-	if b.cluster.Overlay.Backend != schema.BackendUDP {
-		port = DefaultUDPPort
-	}
-	g.Objects = append(g.Objects, reconciler.Tunnel{Device: TunnelDevice, Local: netip.AddrPortFrom(b.Host.Underlay.Addresses[0], port)})
-	return g
-}
-
-// DefaultUDPPort is the port of the udp backend where the Cluster names none:
-// flannel's.
-const DefaultUDPPort = 8285
-
-// tunnelSource is the tunnel device's own address.
-func (b *builder) tunnelSource(f reconciler.Family) netip.Addr {
-	for _, s := range b.subnets {
-		if p, gateway, ok := s.prefix(f); ok {
-			if f == reconciler.IPv4 {
-				return p.Masked().Addr()
-			}
-			return gateway
-		}
-	}
-	return netip.Addr{}
-}
-
-func (b *builder) needsTunnel() bool {
-	if b.cluster.Overlay.Backend == schema.BackendUDP {
-		return true
-	}
-	for _, p := range b.View.Peers {
-		if p.Backend.Kind == string(schema.BackendUDP) {
-			return true
-		}
-	}
-	return false
-}
-
 // linkSysctl is a setting that a link has in a family.
 func linkSysctl(link, family, name, value string) reconciler.Sysctl {
 	return reconciler.Sysctl{Link: link, Name: fmt.Sprintf("net/%s/conf/%s/%s", family, link, name), Value: value}
@@ -164,34 +101,4 @@ func deriveMAC(names ...string) reconciler.MAC {
 	copy(mac[:], h.Sum(nil))
 	mac[0] = mac[0]&^1 | 2
 	return mac
-}
-
-// Cost of the udp backend in bytes: IP and UDP headers around each packet.
-const (
-	udpCost4 = 28
-	udpCost6 = 48
-)
-
-// podMTU is what a packet of this node's pods may have: the underlay's MTU
-// minus the backend's cost, but no more than the Cluster says.
-func (b *builder) podMTU() int {
-	mtu := b.Host.Underlay.MTU
-	if b.cluster.Overlay.Backend == schema.BackendUDP {
-		if slices.ContainsFunc(b.Host.Underlay.Addresses[:min(1, len(b.Host.Underlay.Addresses))], netip.Addr.Is6) {
-			mtu -= udpCost6
-		} else {
-			mtu -= udpCost4
-		}
-	}
-	if limit := b.cluster.Overlay.MTU; limit > 0 {
-		mtu = min(mtu, limit)
-	}
-	return mtu
-}
-
-func (b *builder) subnetMTU(s Subnet) int {
-	if s.MTU > 0 {
-		return min(s.MTU, b.mtu)
-	}
-	return b.mtu
 }

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,18 +19,15 @@ func (b *builder) peers() []*reconciler.Group {
 	if len(b.subnets) == 0 {
 		return nil
 	}
-	places := map[string]schema.Place{}
-	for _, n := range b.Config.Nodes {
-		places[n.Meta.Name.Name] = n.Place
-	}
+	b.udp, b.wg = b.needs(schema.BackendUDP), b.needs(schema.BackendWireGuard)
+	b.vteps, b.keys = map[reconciler.FDBEntryKey]string{}, map[string]string{b.Host.PublicKey: "this node"}
 	for _, p := range b.View.Peers {
-		g := &reconciler.Group{Name: "peer " + p.Name, Origin: b.origin(b.cluster.Place)}
-		if place, documented := places[p.Name]; documented {
-			g.Origin = b.origin(place)
-		}
+		g := &reconciler.Group{Name: "peer " + p.Name, Origin: b.peerOrigin(p.Name)}
+		g.Objects = append(g.Objects, b.vtepOf(p)...)
+		key := b.publicKey(p)
 		for _, subnet := range p.Subnets {
 			if !b.owns(subnet) {
-				g.Objects = append(g.Objects, b.way(p, subnet)...)
+				g.Objects = append(g.Objects, b.way(p, subnet, key)...)
 			}
 		}
 		groups = append(groups, g)
@@ -44,55 +42,87 @@ func (b *builder) owns(subnet netip.Prefix) bool {
 	return slices.ContainsFunc(b.subnets, func(s Subnet) bool { return slices.Contains(s.Prefixes, subnet) })
 }
 
-// way gives the objects that lead to one subnet of a peer, and back. While
-// this node has a tunnel, every peer may send through it, whatever it
-// announces: it may still follow a revision in which this node asked for the
-// tunnel.
-func (b *builder) way(p view.Peer, subnet netip.Prefix) []reconciler.Object {
-	var out []reconciler.Object
-	endpoint := b.tunnelEndpoint(p)
-	if b.needsTunnel() && endpoint.IsValid() {
-		out = append(out, reconciler.TunnelPeer{Device: TunnelDevice, Subnet: subnet, Endpoint: endpoint, Node: p.Name})
+// peerOrigin is the Node document of a peer, or the Cluster.
+func (b *builder) peerOrigin(name string) reconciler.Origin {
+	if n := b.node(name); n != nil {
+		return b.origin(n.Place)
 	}
-	tunnelled := schema.Backend(p.Backend.Kind) == schema.BackendUDP
+	return b.origin(b.cluster.Place)
+}
+
+// node is a node's document, or nil.
+func (b *builder) node(name string) *schema.Node {
+	if b.nodes == nil {
+		b.nodes = make(map[string]*schema.Node, len(b.Config.Nodes))
+		for _, n := range b.Config.Nodes {
+			b.nodes[n.Meta.Name.Name] = n
+		}
+	}
+	return b.nodes[name]
+}
+
+// way gives the objects that lead to one subnet of a peer, and back. While
+// this node has a tunnel of the backends udp or wireguard, every peer may send
+// through it, whatever it announces: it may still follow a revision in which
+// this node asked for that. key is the peer's public key, if it has one.
+func (b *builder) way(p view.Peer, subnet netip.Prefix, key string) []reconciler.Object {
+	var out []reconciler.Object
+	kind, end := schema.Backend(p.Backend.Kind), b.underlayOf(p)
+	if b.udp && end.IsValid() {
+		out = append(out, reconciler.TunnelPeer{Device: TunnelDevice, Subnet: subnet, Endpoint: netip.AddrPortFrom(end, udpPort(p)), Node: p.Name})
+	}
+	if b.wg && end.IsValid() && key != "" {
+		out = append(out, b.wireguardPeer(p, subnet, end, key))
+	}
 	next := b.onLink(p, subnet)
+	tunnelled := kind == schema.BackendUDP || kind == schema.BackendVXLAN
 	switch {
-	case schema.Backend(p.Backend.Kind) == schema.BackendNone:
+	case kind == schema.BackendNone:
 		return nil
-	case next.IsValid() && (!tunnelled || b.cluster.Overlay.DirectRouting):
+	case next.IsValid() && (kind == schema.BackendHostGW || tunnelled && b.cluster.Overlay.DirectRouting):
 		return append(out, b.direct(p, subnet, next))
-	case tunnelled && endpoint.IsValid():
-		return append(out, reconciler.Route{
-			Destination: subnet, Link: TunnelDevice,
-			Source: b.tunnelSource(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p),
-		})
-	case tunnelled:
-		b.problem(fmt.Sprintf("no tunnel to %s: its underlay addresses %v and this node's %v share no family", p.Name, p.Underlay, b.Host.Underlay.Addresses),
-			"give both Nodes an address of one family, that one first")
-	default:
+	case kind == schema.BackendHostGW:
 		b.problem(
 			fmt.Sprintf("no route to %s of %s: backend host-gw needs an underlay address of the same family on the link %s", subnet, p.Name, b.Host.Underlay.Link),
-			"put the nodes on one link, or set spec.overlay.backend: udp in the Cluster")
+			"put the nodes on one link, or set spec.overlay.backend: udp in the Cluster, with directRouting for those that are")
+	case kind == schema.BackendWireGuard && key == "":
+		return out // it will be heard, or was reported
+	case !tunnelled && kind != schema.BackendWireGuard:
+		b.problem(fmt.Sprintf("no route to %s of %s: its backend %q is not known here", subnet, p.Name, kind), "install the same version of poplin on all nodes")
+	case !end.IsValid():
+		b.problem(fmt.Sprintf("no tunnel to %s: its underlay addresses %v and this node's %v share no family", p.Name, p.Underlay, b.Host.Underlay.Addresses),
+			"give both Nodes an address of one family, that one first")
+	case kind == schema.BackendVXLAN:
+		return append(out, b.throughVXLAN(p, subnet))
+	case kind == schema.BackendWireGuard:
+		return append(out, b.throughWireGuard(p, subnet))
+	default:
+		return append(out, reconciler.Route{
+			Destination: subnet, Link: TunnelDevice,
+			Source: b.tunnelSource(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p, schema.BackendUDP),
+		})
 	}
 	return out
 }
 
-// tunnelEndpoint is where a peer's tunnel listens: its underlay address of the
-// family that this node's socket has.
-func (b *builder) tunnelEndpoint(p view.Peer) netip.AddrPort {
-	if len(b.Host.Underlay.Addresses) == 0 {
-		return netip.AddrPort{}
-	}
-	port := p.Backend.Port
-	if port == 0 {
-		port = DefaultUDPPort
-	}
+// underlayOf is the peer's underlay address of the family that this node's
+// end of tunnels has; the zero value if there is none.
+func (b *builder) underlayOf(p view.Peer) netip.Addr {
 	for _, a := range p.Underlay {
-		if a.Is4() == b.Host.Underlay.Addresses[0].Is4() {
-			return netip.AddrPortFrom(a, port)
+		if local := b.local(); local.IsValid() && a.Is4() == local.Is4() {
+			return a
 		}
 	}
-	return netip.AddrPort{}
+	return netip.Addr{}
+}
+
+// udpPort is where a peer's udp tunnel listens: at the usual port if it has
+// another backend by now.
+func udpPort(p view.Peer) uint16 {
+	if p.Backend.Kind == string(schema.BackendUDP) {
+		return cmp.Or(p.Backend.Port, schema.BackendUDP.DefaultPort())
+	}
+	return schema.BackendUDP.DefaultPort()
 }
 
 // direct is a plain route through the peer's underlay address. Its source is
@@ -100,7 +130,7 @@ func (b *builder) tunnelEndpoint(p view.Peer) netip.AddrPort {
 func (b *builder) direct(p view.Peer, subnet netip.Prefix, next netip.Addr) reconciler.Object {
 	return reconciler.Route{
 		Destination: subnet, Gateway: next, Link: b.Host.Underlay.Link,
-		Source: b.source(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p),
+		Source: b.source(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p, schema.BackendHostGW),
 	}
 }
 
@@ -113,12 +143,4 @@ func (b *builder) onLink(p view.Peer, subnet netip.Prefix) netip.Addr {
 		}
 	}
 	return netip.Addr{}
-}
-
-// pathMTU is the smaller of both ends' MTUs.
-func (b *builder) pathMTU(p view.Peer) int {
-	if p.MTU > 0 {
-		return min(p.MTU, b.mtu)
-	}
-	return b.mtu
 }

@@ -48,7 +48,8 @@ func kernel() *reconciler.Engine {
 	return reconciler.NewEngine(
 		reconciler.NewMemory(reconciler.KindNamespace, reconciler.KindLink, reconciler.KindSysctl, reconciler.KindAddress),
 		reconciler.NewMemory(reconciler.KindTunnel, reconciler.KindTunnelPeer),
-		reconciler.NewMemory(reconciler.KindRoute),
+		reconciler.NewMemory(reconciler.KindWireGuard, reconciler.KindWireGuardPeer),
+		reconciler.NewMemory(reconciler.KindNeighbour, reconciler.KindFDBEntry, reconciler.KindRoute, reconciler.KindProxyNeighbour, reconciler.KindFile),
 		reconciler.NewMemory(reconciler.KindTable, reconciler.KindChain, reconciler.KindElement),
 	)
 }

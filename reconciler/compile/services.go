@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -356,20 +355,6 @@ func (c *compiledService) pick(key FrontendKey, f services.Frontend, endpoints [
 	}
 	c.chains = append(c.chains, chain)
 	return chain.Name()
-}
-
-// chains asks for every pick chain that is in use, once.
-func (b *builder) chains(uses map[reconciler.Chain]int) *reconciler.Group {
-	g := &reconciler.Group{Name: "nftables chains", Origin: b.origin(b.cluster.Place)}
-	for _, c := range slices.SortedFunc(maps.Keys(uses), compareChains) {
-		g.Objects = append(g.Objects, c)
-	}
-	return g
-}
-
-func compareChains(a, b reconciler.Chain) int {
-	return cmp.Or(cmp.Compare(a.Family, b.Family), PreferFirst(b.NodePort, a.NodePort), PreferFirst(b.Local, a.Local),
-		cmp.Compare(a.Method, b.Method), cmp.Compare(a.Timeout, b.Timeout), cmp.Compare(a.Slots, b.Slots), cmp.Compare(a.ID, b.ID))
 }
 
 // PreferFirst orders what is preferred before what is not.

@@ -111,10 +111,19 @@ func (b *builder) around(ip netip.Addr) (prefix netip.Prefix, gateway netip.Addr
 // source returns the address that this host uses towards pods elsewhere: the
 // gateway of its first subnet of the family.
 func (b *builder) source(f reconciler.Family) netip.Addr {
-	for _, s := range b.subnets {
-		if _, gateway, ok := s.prefix(f); ok {
-			return gateway
-		}
+	if s, ok := b.first(f); ok {
+		_, gateway, _ := s.prefix(f)
+		return gateway
 	}
 	return netip.Addr{}
+}
+
+// first is this node's first subnet that has the family.
+func (b *builder) first(f reconciler.Family) (Subnet, bool) {
+	for _, s := range b.subnets {
+		if _, _, ok := s.prefix(f); ok {
+			return s, true
+		}
+	}
+	return Subnet{}, false
 }

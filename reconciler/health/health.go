@@ -47,7 +47,10 @@ type Options struct {
 	// Enter runs a function on a thread that is in a network namespace. It is
 	// not called for the host's.
 	Enter func(netns string, fn func() error) error
-	Log   *slog.Logger
+	// Commands says that exec probes may run. They run as the daemon's user,
+	// so whoever writes the documents can run what they like on this node.
+	Commands bool
+	Log      *slog.Logger
 }
 
 // Prober keeps the readiness of pods. Its methods can be used by any
@@ -81,7 +84,11 @@ type listeners interface {
 }
 
 // New makes a Prober that knows no pods. It starts nothing.
-func New(o Options) *Prober { return newProber(newHost(o.Enter), o.Log) }
+func New(o Options) *Prober {
+	h := newHost(o.Enter)
+	h.commands = o.Commands
+	return newProber(h, o.Log)
+}
 
 // maxCommands is how many exec probes run at one time.
 const maxCommands = 16

@@ -18,7 +18,12 @@ import (
 type host struct {
 	enter func(netns string, fn func() error) error
 	gates chan struct{} // one for each thread that may be in a namespace
+	// commands says that those of exec probes may run.
+	commands bool
 }
+
+// errNoCommands is why an exec probe does not succeed.
+var errNoCommands = errors.New("this node runs no commands out of documents: `poplin run --exec-probes` does")
 
 // maxThreads is how many threads are in pods' namespaces at one time. They
 // stay only for as long as it takes to open a socket or to start a command.
@@ -41,6 +46,8 @@ func (h *host) in(pod Pod, fn func() error) error {
 // probe implements looker.
 func (h *host) probe(ctx context.Context, pod Pod, p schema.Probe) error {
 	switch {
+	case p.Exec != nil && !h.commands:
+		return errNoCommands
 	case p.Exec != nil:
 		return h.run(ctx, pod, p.Exec)
 	case p.HTTP != nil:

@@ -196,6 +196,7 @@ func TestExec(t *testing.T) {
 	}
 	n := newNamespace(t)
 	h := newHost(n.enter)
+	h.commands = true
 	t.Setenv("NOTIFY_SOCKET", "/nowhere")
 	run := func(command ...string) error { return h.probe(t.Context(), n.pod(), schema.Probe{Exec: command}) }
 	shell := func(script string) error { return run("sh", "-c", script) }
@@ -298,5 +299,17 @@ func BenchmarkListens(b *testing.B) {
 		if _, err := d.listens(a, 9); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+func TestExecIsRefused(t *testing.T) {
+	h := newHost(nil)
+	pod := Pod{Name: schema.Name{Namespace: "default", Name: "web"}}
+	marker := filepath.Join(t.TempDir(), "ran")
+	if err := h.probe(t.Context(), pod, schema.Probe{Exec: []string{"touch", marker}}); !errors.Is(err, errNoCommands) {
+		t.Errorf("got %v", err)
+	}
+	if _, err := os.Stat(marker); err == nil {
+		t.Error("the command ran")
 	}
 }

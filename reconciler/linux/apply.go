@@ -23,7 +23,7 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	t.applying.Store(true)
 	defer t.applying.Store(false)
 	t.desired, t.wanted = desired, fingerprint(t.seed, desired)
-	return errors.Join(t.carryOut(ctx, plan), t.pruneSysctls(desired))
+	return errors.Join(t.carryOut(ctx, plan), t.pruneSysctls(desired), t.pruneFiles(desired))
 }
 
 // carryOut applies a plan and reads the kernel again. The caller holds t.mu.
@@ -31,12 +31,20 @@ func (t *Target) carryOut(ctx context.Context, plan reconciler.Plan) error {
 	if _, err := t.findPods(); err != nil {
 		return err
 	}
+	if err := t.recordFiles(plan); err != nil {
+		return err
+	}
+	t.host.foreign = nil
+	for _, p := range t.pods {
+		p.conn.foreign = nil
+	}
 	var touched marks
 	err := reconciler.Each(ctx, plan, func(_ context.Context, op reconciler.Op) error {
 		touched.pod(netnsOf(op.Object()))
+		touched.files = touched.files || op.Object().Kind() == reconciler.KindFile
 		return t.do(op)
 	})
-	touched.host, touched.sysctls = true, true
+	touched.host, touched.sysctls, touched.proxies = true, true, true
 	t.dirt.put(touched)
 	if t.live.Load() {
 		// Failing to read is for the next Observe to report.
@@ -86,8 +94,16 @@ func (t *Target) do(op reconciler.Op) error {
 		return t.setSysctl(o)
 	case reconciler.Address:
 		return t.doAddress(o, remove)
+	case reconciler.Neighbour:
+		return t.doNeighbour(o, remove)
+	case reconciler.FDBEntry:
+		return t.doFDBEntry(o, remove)
 	case reconciler.Route:
 		return t.doRoute(op, o)
+	case reconciler.ProxyNeighbour:
+		return t.doProxyNeighbour(o, remove)
+	case reconciler.File:
+		return t.doFile(o, remove)
 	}
 	return fmt.Errorf("objects of type %T are not of this target", op.Object())
 }

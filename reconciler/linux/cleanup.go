@@ -16,8 +16,8 @@ type CleanupOptions struct {
 	RestoreSysctls bool
 }
 
-// Cleanup removes all that is ours: routes, links with their addresses and
-// namespaces, and puts back the settings that nobody else changed since. It
+// Cleanup removes all that is ours: routes, links with their addresses,
+// namespaces and files, and puts back the settings that nobody else changed since. It
 // goes on past failures and joins them. Nothing to remove is success. What
 // it could not put back stays recorded, so that it can be called again.
 func (t *Target) Cleanup(ctx context.Context, o CleanupOptions) error {
@@ -46,6 +46,7 @@ func (t *Target) Cleanup(ctx context.Context, o CleanupOptions) error {
 	keep := reconciler.KindSysctl
 	observed := t.seen.state.Only(func(o reconciler.Object) bool { return o.Kind() != keep })
 	errs = append(errs, t.carryOut(ctx, reconciler.Diff(observed, reconciler.State{})))
+	errs = append(errs, t.pruneFiles(reconciler.State{}))
 	errs = append(errs, t.mounts.remove(t.namespaces.Mounted), t.removeRecords())
 	return errors.Join(errs...)
 }
@@ -55,6 +56,9 @@ func (t *Target) removeRecords() error {
 	var errs []error
 	if len(t.sysctls.Sysctls) == 0 {
 		errs = append(errs, os.Remove(t.sysctls.path))
+	}
+	if len(t.files.Files) == 0 {
+		errs = append(errs, os.Remove(t.files.path))
 	}
 	if len(t.pods) == 0 {
 		clear(t.namespaces.Namespaces)

@@ -3,6 +3,7 @@ package linux
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"syscall"
 
 	"github.com/vishvananda/netlink"
@@ -21,6 +22,9 @@ type conn struct {
 	*netlink.Handle
 	raw *nl.NetlinkSocket // for messages that the handle has no method for
 	seq uint32
+	// foreign are the routes that are not ours, by family, as of the first
+	// replacement in a plan; nil: not read.
+	foreign map[int]map[netip.Prefix]netlink.Route
 }
 
 // newConn connects to the network namespace of the calling thread.

@@ -24,10 +24,11 @@ var eventGroups = [...]int{
 	unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
 }
 
-// eventSocket hears rtnetlink in this namespace and in every namespace that
-// has an id here.
+// eventSocket hears rtnetlink in this namespace and, if asked, in every
+// namespace that has an id here.
 type eventSocket struct {
-	file *os.File
+	file       *os.File
+	neighbours bool // it is in their group
 	// all is false where CAP_NET_BROADCAST is missing: only the host's own
 	// namespace is heard.
 	all bool
@@ -36,7 +37,9 @@ type eventSocket struct {
 // errOverflow says that events were lost.
 var errOverflow = errors.New("events were lost")
 
-func openEvents() (*eventSocket, error) {
+// openEvents opens a socket that hears eventGroups everywhere, or nothing yet
+// in this namespace alone.
+func openEvents(everywhere bool) (*eventSocket, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("events: %w", err)
@@ -50,6 +53,9 @@ func openEvents() (*eventSocket, error) {
 		// As much as a user namespace may have.
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, eventBuffer)
 	}
+	if !everywhere {
+		return s, nil
+	}
 	s.all = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1) == nil
 	for _, group := range eventGroups {
 		if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
@@ -61,6 +67,27 @@ func openEvents() (*eventSocket, error) {
 }
 
 func (s *eventSocket) Close() error { return s.file.Close() }
+
+// hearNeighbours joins or leaves the group of neighbours and forwarding
+// entries, and reports whether it joined just now. Hosts with many pods have a
+// lot to say there, so it is heard only where it matters.
+func (s *eventSocket) hearNeighbours(on bool) (joined bool) {
+	raw, err := s.file.SyscallConn()
+	if err != nil || on == s.neighbours {
+		return false
+	}
+	option := unix.NETLINK_ADD_MEMBERSHIP
+	if !on {
+		option = unix.NETLINK_DROP_MEMBERSHIP
+	}
+	// Without it the audit finds what changed.
+	_ = raw.Control(func(fd uintptr) {
+		if unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, option, unix.RTNLGRP_NEIGH) == nil {
+			s.neighbours = on
+		}
+	})
+	return on && s.neighbours
+}
 
 // receive waits for messages and returns them with the id of the namespace
 // that they are from, -1 for this one. The error is errOverflow if some were
@@ -112,6 +139,8 @@ func messageNSID(oob []byte) int {
 type interest struct {
 	links map[int32]bool // indexes of our links on the host
 	pods  map[int]string // namespace ids of our pods
+	// vxlans are the indexes of our VXLAN links.
+	vxlans map[int32]bool
 	// underlays are the indexes of links that an underlay was last found on.
 	underlays map[int32]bool
 	// anyLink says that an underlay was not found: every link may be it.
@@ -145,6 +174,10 @@ func (in *interest) judge(m syscall.NetlinkMessage, nsid int) marks {
 			out.host = r.Protocol == reconciler.RouteProtocol
 			out.underlay = r.Table == unix.RT_TABLE_MAIN && (r.Dst_len == 0 || in.anyRoute)
 		}
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+		if len(m.Data) >= ndmsgSize {
+			out.host = in.vxlans[int32(nl.NativeEndian().Uint32(m.Data[ndmsgIndex:]))]
+		}
 	case unix.RTM_NEWNETCONF:
 		out.sysctls = true
 	}
@@ -154,6 +187,7 @@ func (in *interest) judge(m syscall.NetlinkMessage, nsid int) marks {
 func (in *interest) judgeLink(data []byte, out *marks) {
 	index := nl.DeserializeIfInfomsg(data).Index
 	out.underlay = in.anyLink || in.underlays[index]
+	out.proxies = in.underlays[index] // a link that goes down loses its entries, which have no events
 	if out.host = in.links[index]; out.host {
 		return
 	}
@@ -175,10 +209,13 @@ func (in *interest) judgeLink(data []byte, out *marks) {
 // interests makes the interest of the last observation. The caller holds
 // t.mu.
 func (t *Target) interests(links []kernelLink) *interest {
-	in := &interest{links: map[int32]bool{}, pods: map[int]string{}, underlays: map[int32]bool{}, alias: t.alias}
+	in := &interest{links: map[int32]bool{}, vxlans: map[int32]bool{}, pods: map[int]string{}, underlays: map[int32]bool{}, alias: t.alias}
 	for _, l := range links {
 		if t.ours(l) {
 			in.links[int32(l.index)] = true
+			if l.Type() == string(reconciler.LinkVXLAN) {
+				in.vxlans[int32(l.index)] = true
+			}
 		}
 	}
 	for _, p := range t.pods {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -148,6 +149,10 @@ func (l kernelLink) object(netns string, names map[int]string) reconciler.Link {
 		}
 		o.MultiQueue = tun.Flags&netlink.TUNTAP_MULTI_QUEUE != 0
 	}
+	if vxlan, ok := l.Link.(*netlink.Vxlan); ok {
+		o.VNI, o.Port, o.Local, o.Learning = uint32(vxlan.VxlanId), uint16(vxlan.Port), toAddr(vxlan.SrcAddr), vxlan.Learning
+		o.ChecksumOffload = checksumOffload(l.name)
+	}
 	if a.TxQLen != queue {
 		o.QueueLength = a.TxQLen
 	}
@@ -175,7 +180,7 @@ func defaultMAC(netns, name string) reconciler.MAC {
 func (t *Target) ours(l kernelLink) bool { return strings.HasPrefix(l.alias, t.alias) }
 
 // nameOfOurs matches the names that poplin gives to links of the host.
-var nameOfOurs = regexp.MustCompile(`^(poplin.*|pop[0-9a-f]{12})$`)
+var nameOfOurs = regexp.MustCompile(`^(poplin.*|pop[0-9a-f]{12}|pop\.[0-9a-f]+\.[0-9a-f]+)$`)
 
 // linkConflicts reports links of the host that have a name of ours without
 // our mark.
@@ -235,8 +240,12 @@ func (t *Target) readHost() ([]reconciler.Object, []kernelLink, error) {
 		}
 		objects = append(objects, o)
 	}
+	entries, err := t.vtepEntries(links)
+	if err != nil {
+		return nil, nil, err
+	}
 	rest, err := t.readLayer3(t.host, "", links)
-	return append(objects, rest...), links, err
+	return slices.Concat(objects, entries, rest), links, err
 }
 
 // readLayer3 reads the addresses of our links among links, and our routes.

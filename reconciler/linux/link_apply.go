@@ -90,6 +90,8 @@ func (t *Target) createLink(c *conn, want reconciler.Link) error {
 		// is no querier, and neighbour discovery must reach every port.
 		data.AddRtAttr(nl.IFLA_BR_STP_STATE, nl.Uint32Attr(0))
 		data.AddRtAttr(nl.IFLA_BR_MCAST_SNOOPING, nl.Uint8Attr(0))
+	case reconciler.LinkVXLAN:
+		vxlanAttributes(data, want)
 	case reconciler.LinkVeth:
 		p := t.pods[want.PeerNetns]
 		if p == nil {
@@ -99,14 +101,17 @@ func (t *Target) createLink(c *conn, want reconciler.Link) error {
 		nl.NewIfInfomsgChild(peer, unix.AF_UNSPEC)
 		peer.AddRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(want.Peer))
 		peer.AddRtAttr(unix.IFLA_NET_NS_FD, nl.Uint32Attr(uint32(p.file.Fd())))
+	case reconciler.LinkWireGuard:
+		// Keys and peers are not rtnetlink's.
 	default:
 		return fmt.Errorf("links of type %q are not known", want.Type)
 	}
 	create := request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL)
 	create.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	create.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(want.Name)))
-	mac := wantedMAC(want)
-	create.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, mac[:]))
+	if mac := wantedMAC(want); hasMAC(want.Type) {
+		create.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, mac[:]))
+	}
 	create.AddData(info)
 	return c.batch(create, markRequest(want))
 }
@@ -120,6 +125,11 @@ func markRequest(want reconciler.Link) *nl.NetlinkRequest {
 	return mark
 }
 
+// hasMAC reports whether links of a type have a link-layer address.
+func hasMAC(t reconciler.LinkType) bool {
+	return t != reconciler.LinkTUN && t != reconciler.LinkWireGuard
+}
+
 // wantedMAC is the address that a link is to have.
 func wantedMAC(want reconciler.Link) reconciler.MAC {
 	if want.MAC == (reconciler.MAC{}) {
@@ -128,8 +138,7 @@ func wantedMAC(want reconciler.Link) reconciler.MAC {
 	return want.MAC
 }
 
-// configure sends what of a link differs from what is wanted. A TUN device
-// has no link-layer address.
+// configure sends what of a link differs from what is wanted.
 func configure(c *conn, want reconciler.Link, there kernelLink) error {
 	master := 0
 	if want.Master != "" {
@@ -159,7 +168,7 @@ func configure(c *conn, want reconciler.Link, there kernelLink) error {
 		}
 	}
 	put(want.MTU != 0 && want.MTU != attrs.MTU, unix.IFLA_MTU, nl.Uint32Attr(uint32(want.MTU)))
-	put(want.Type != reconciler.LinkTUN && string(mac[:]) != string(attrs.HardwareAddr), unix.IFLA_ADDRESS, mac[:])
+	put(hasMAC(want.Type) && string(mac[:]) != string(attrs.HardwareAddr), unix.IFLA_ADDRESS, mac[:])
 	put(queue != attrs.TxQLen, unix.IFLA_TXQLEN, nl.Uint32Attr(uint32(queue)))
 	put(want.Alias != there.alias, unix.IFLA_IFALIAS, []byte(want.Alias))
 	put(master != there.masterIndex, unix.IFLA_MASTER, nl.Uint32Attr(uint32(master)))
@@ -171,10 +180,16 @@ func configure(c *conn, want reconciler.Link, there kernelLink) error {
 		reqs = append(reqs, set)
 	}
 	reqs = append(reqs, flagRequests(want, there, master != there.masterIndex)...)
-	if len(reqs) == 0 {
-		return nil
+	reqs = append(reqs, vxlanRequests(want, there)...)
+	if len(reqs) > 0 {
+		if err := c.batch(reqs...); err != nil {
+			return err
+		}
 	}
-	return c.batch(reqs...)
+	if want.Type == reconciler.LinkVXLAN && want.ChecksumOffload != checksumOffload(want.Name) {
+		return setChecksumOffload(want.Name, want.ChecksumOffload)
+	}
+	return nil
 }
 
 // flagRequests sets the flags of a bridge, and those of a bridge port, which

@@ -10,13 +10,15 @@ type marks struct {
 	host     bool // links, addresses, routes of the host
 	dir      bool // the directory of namespaces
 	sysctls  bool // the host's
+	proxies  bool // proxy neighbours
 	underlay bool
+	files    bool
 	allPods  bool
 	pods     map[string]bool
 }
 
 func (m *marks) everything() {
-	m.host, m.dir, m.sysctls, m.underlay, m.allPods = true, true, true, true, true
+	m.host, m.dir, m.sysctls, m.proxies, m.underlay, m.files, m.allPods = true, true, true, true, true, true, true
 }
 
 // pod marks a pod's namespace; "" is none.
@@ -34,7 +36,9 @@ func (m *marks) add(o marks) {
 	m.host = m.host || o.host
 	m.dir = m.dir || o.dir
 	m.sysctls = m.sysctls || o.sysctls
+	m.proxies = m.proxies || o.proxies
 	m.underlay = m.underlay || o.underlay
+	m.files = m.files || o.files
 	m.allPods = m.allPods || o.allPods
 	for name := range maps.Keys(o.pods) {
 		m.pod(name)
@@ -42,7 +46,7 @@ func (m *marks) add(o marks) {
 }
 
 func (m marks) empty() bool {
-	return !m.host && !m.dir && !m.sysctls && !m.underlay && !m.allPods && len(m.pods) == 0
+	return !m.host && !m.dir && !m.sysctls && !m.proxies && !m.underlay && !m.files && !m.allPods && len(m.pods) == 0
 }
 
 // dirt collects marks from several goroutines.

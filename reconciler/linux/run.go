@@ -22,16 +22,23 @@ const (
 // Run hears what happens to what is ours and feeds Changes until ctx ends.
 // It is called at most once.
 func (t *Target) Run(ctx context.Context) error {
-	events, err := openEvents()
+	events, err := openEvents(true)
 	if err != nil {
 		return err
 	}
 	defer events.Close()
+	neighbours, err := openEvents(false)
+	if err != nil {
+		return err
+	}
+	defer neighbours.Close()
 	dir, err := t.mounts.watch()
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
+	t.listen(dir, neighbours)
+	defer t.listen(nil, nil)
 
 	// What happened before the socket was open is unknown.
 	var all marks
@@ -48,9 +55,10 @@ func (t *Target) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		<-ctx.Done()
-		return errors.Join(events.Close(), dir.Close())
+		return errors.Join(events.Close(), neighbours.Close(), dir.Close())
 	})
 	g.Go(func() error { return unlessDone(ctx, t.hear(events, woken)) })
+	g.Go(func() error { return unlessDone(ctx, t.hear(neighbours, woken)) })
 	g.Go(func() error { return unlessDone(ctx, t.watchDir(dir, woken)) })
 	g.Go(func() error { t.check(ctx, woken); return nil })
 	return g.Wait()
@@ -83,7 +91,7 @@ func (t *Target) hear(events *eventSocket, woken chan<- struct{}) error {
 		in := t.interest.Load()
 		for _, msg := range msgs {
 			if busy && nsid < 0 {
-				m.host, m.sysctls, m.underlay = true, true, true
+				m.host, m.sysctls, m.proxies, m.underlay = true, true, true, true
 				break
 			}
 			m.add(in.judge(msg, nsid))
@@ -98,18 +106,29 @@ func (t *Target) hear(events *eventSocket, woken chan<- struct{}) error {
 	}
 }
 
-// watchDir marks the directory of namespaces when it changes.
+// listen has what is read from now on say what these hear: the directories of
+// files, and neighbours.
+func (t *Target) listen(w *dirWatch, neighbours *eventSocket) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watch, t.watched, t.neighbours = w, false, neighbours
+}
+
+// watchDir marks the directory of namespaces, or files, when they change.
 func (t *Target) watchDir(dir *dirWatch, woken chan<- struct{}) error {
 	buf := make([]byte, 4<<10)
 	for {
-		if err := dir.wait(buf); err != nil {
+		m, err := dir.wait(buf)
+		if err != nil {
 			if errors.Is(err, os.ErrClosed) {
 				return nil
 			}
-			return fmt.Errorf("watching %s: %w", t.o.NetnsDir, err)
+			return fmt.Errorf("watching directories: %w", err)
 		}
-		t.dirt.put(marks{dir: true})
-		wake(woken)
+		if !m.empty() {
+			t.dirt.put(m)
+			wake(woken)
+		}
 	}
 }
 
@@ -151,7 +170,7 @@ func rest(ctx context.Context, pause time.Duration) {
 
 // audit marks what is due at a tick.
 func audit(ticks int) marks {
-	m := marks{sysctls: true, underlay: true}
+	m := marks{sysctls: true, proxies: true, underlay: true}
 	if ticks%podAudit == 0 {
 		m.everything()
 	}

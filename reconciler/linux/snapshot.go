@@ -19,8 +19,8 @@ type snapshot struct {
 	conflicts []reconciler.Conflict
 	prints    prints
 
-	host, sysctls               *reconciler.Group // nil: not read yet
-	podConflicts, linkConflicts []reconciler.Conflict
+	host, sysctls, proxies, files              *reconciler.Group // nil: not read yet
+	podConflicts, linkConflicts, fileConflicts []reconciler.Conflict
 }
 
 // refresh reads the kernel: the host's own namespace if all or if events
@@ -35,7 +35,8 @@ func (t *Target) refresh(ctx context.Context, all bool) error {
 		stale.everything()
 	}
 	if all {
-		stale.dir, stale.host, stale.sysctls = true, true, true
+		stale.dir, stale.host, stale.sysctls, stale.proxies = true, true, true, true
+		stale.files = stale.files || !t.watched
 	}
 	err := t.read(ctx, stale)
 	if err != nil {
@@ -74,10 +75,28 @@ func (t *Target) read(ctx context.Context, stale marks) error {
 		}
 		t.seen.host = keep(t.seen.host, "linux host", objects)
 		t.seen.linkConflicts = t.linkConflicts(links)
-		t.interest.Store(t.interests(links))
+		in := t.interests(links)
+		t.interest.Store(in)
+		if t.neighbours != nil && t.neighbours.hearNeighbours(len(in.vxlans) > 0) {
+			t.dirt.put(marks{host: true}) // what changed meanwhile was not heard
+		}
 	}
 	if stale.sysctls || t.seen.sysctls == nil {
 		t.seen.sysctls = keep(t.seen.sysctls, "linux sysctls", t.readSysctls(""))
+	}
+	if stale.proxies || t.seen.proxies == nil {
+		proxies, err := t.host.proxyNeighbours()
+		if err != nil {
+			return err
+		}
+		t.seen.proxies = keep(t.seen.proxies, "linux proxy neighbours", proxies)
+	}
+	if stale.files || t.seen.files == nil {
+		objects, conflicts, err := t.readFiles()
+		if err != nil {
+			return fmt.Errorf("files: %w", err)
+		}
+		t.seen.files, t.seen.fileConflicts = keep(t.seen.files, "linux files", objects), conflicts
 	}
 	t.assemble()
 	return nil
@@ -85,12 +104,12 @@ func (t *Target) read(ctx context.Context, stale marks) error {
 
 // assemble puts the parts together.
 func (t *Target) assemble() {
-	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls}
+	groups := []*reconciler.Group{t.seen.host, t.seen.sysctls, t.seen.proxies, t.seen.files}
 	for _, p := range t.pods {
 		groups = append(groups, p.group)
 	}
 	t.seen.state = reconciler.NewState(groups...)
-	t.seen.conflicts = slices.Concat(t.seen.podConflicts, t.seen.linkConflicts)
+	t.seen.conflicts = slices.Concat(t.seen.podConflicts, t.seen.linkConflicts, t.seen.fileConflicts)
 	t.seen.prints = prints{objects: fingerprint(t.seed, t.seen.state)}
 	for _, c := range t.seen.conflicts {
 		t.seen.prints.conflicts += maphash.Comparable(t.seed, c)

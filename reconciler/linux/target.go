@@ -1,12 +1,13 @@
 // Package linux is the target of everything that lives in the kernel's
 // network stack apart from nftables: pods' namespaces, links, sysctls,
-// addresses and routes. It is the only package that speaks rtnetlink and
-// reads or writes /proc/sys.
+// addresses and routes; and of files that tell others about them. It is the
+// only package that speaks rtnetlink and reads or writes /proc/sys.
 //
 // What is ours is told by marks: a link by its alias (poplin CLUSTER/NAME),
 // an address by the link that it is on, a route by its protocol number, a
-// namespace and a sysctl by a record in the state directory. Everything else
-// is somebody else's and is never touched.
+// namespace and a sysctl by a record in the state directory, a file by its
+// first line. A proxy neighbour has the routes' mark. Everything else is
+// somebody else's and is never touched.
 //
 // The target keeps what it read of each pod's namespace until an rtnetlink
 // event says that the namespace changed: one socket that listens to all
@@ -40,8 +41,8 @@ type Options struct {
 	// NetnsDir is the directory in which pods' namespaces are bound; "" is
 	// /run/netns.
 	NetnsDir string
-	// MountNS names the mount namespace in which they are bound, such as
-	// /proc/1/ns/mnt; "" is the process's own.
+	// MountNS names the mount namespace in which they are bound and in which
+	// files are written, such as /proc/1/ns/mnt; "" is the process's own.
 	MountNS string
 	// ReadOnly makes a target that changes nothing, in the kernel or in the
 	// state directory; Apply and Cleanup fail.
@@ -52,8 +53,9 @@ type Options struct {
 // errReadOnly is what a read-only target answers to Apply and Cleanup.
 var errReadOnly = errors.New("the target is read-only")
 
-// Target is the reconciler.Target of namespaces, links, sysctls, addresses
-// and routes. It works in the network namespace that the process is in.
+// Target is the reconciler.Target of namespaces, links, sysctls, addresses,
+// routes, proxy neighbours and files. It works in the network namespace that
+// the process is in.
 type Target struct {
 	o       Options
 	log     *slog.Logger
@@ -72,6 +74,10 @@ type Target struct {
 	mounts     mounts
 	namespaces *namespaceRecords
 	sysctls    *sysctlRecords
+	files      *fileRecords
+	watch      *dirWatch // nil: Run does not run
+	neighbours *eventSocket
+	watched    bool // every directory that holds files of ours is watched
 	pods       map[string]*pod
 	refused    map[string]uint64 // bound namespaces that are not ours: name → inode
 	seen       snapshot          // of the last refresh
@@ -112,6 +118,9 @@ func New(o Options) (*Target, error) {
 	if t.sysctls, err = readSysctlRecords(o.StateDir); err != nil {
 		return nil, err
 	}
+	if t.files, err = readFileRecords(o.StateDir); err != nil {
+		return nil, err
+	}
 	if t.host, err = newConn(); err != nil {
 		return nil, err
 	}
@@ -136,7 +145,8 @@ func (t *Target) Close() error {
 func (t *Target) Kinds() []reconciler.Kind {
 	return []reconciler.Kind{
 		reconciler.KindNamespace, reconciler.KindLink, reconciler.KindSysctl,
-		reconciler.KindAddress, reconciler.KindRoute,
+		reconciler.KindAddress, reconciler.KindNeighbour, reconciler.KindFDBEntry, reconciler.KindRoute, reconciler.KindProxyNeighbour,
+		reconciler.KindFile,
 	}
 }
 

@@ -62,6 +62,11 @@ type Facts struct {
 	// BridgeNetfilter says that br_netfilter is there, which can hand
 	// bridged packets to netfilter.
 	BridgeNetfilter bool
+	// BadChecksumOffload says that VXLAN links of this kernel send wrong
+	// checksums if they leave them to what is below them.
+	BadChecksumOffload bool
+	// WireGuard says that this kernel has WireGuard devices.
+	WireGuard bool
 }
 
 // Facts reads the facts. From then on Changes receives when they change.
@@ -72,12 +77,19 @@ func (t *Target) Facts(ctx context.Context) (Facts, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bridgeNF = bridgeNetfilter()
-	return Facts{BridgeNetfilter: t.bridgeNF}, nil
+	return Facts{BridgeNetfilter: t.bridgeNF, BadChecksumOffload: before57(), WireGuard: kernelWireGuard()}, nil
 }
 
 func bridgeNetfilter() bool {
 	_, err := os.Stat(procSys + "/net/bridge")
 	return err == nil
+}
+
+// kernelWireGuard reports whether the kernel knows WireGuard. Asking for it
+// loads the module where it is one.
+func kernelWireGuard() bool {
+	family, err := netlink.GenlFamilyGet("wireguard")
+	return err == nil && family != nil
 }
 
 // underlayDiffers reports whether facts that somebody asked for changed. The
@@ -181,7 +193,7 @@ func (c *conn) chooseUnderlay(choice string, links []kernelLink, addrs []netlink
 		if err != nil {
 			return 0, netip.Addr{}, err
 		}
-		routes, err := c.RouteGet(addr.AsSlice())
+		routes, err := c.routeGet(addr)
 		if err != nil || len(routes) == 0 {
 			return 0, netip.Addr{}, errors.Join(fmt.Errorf("no route to %s", addr), err)
 		}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,8 +61,11 @@ func wantUnderlays(t *testing.T, n *node) {
 		Addresses: []netip.Addr{netip.MustParseAddr("198.51.100.1")}, Link: "up1", MTU: 1500, Up: true,
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")},
 	}
+	v6First := up0("192.0.2.1")
+	slices.Reverse(v6First.Addresses)
 	for choice, want := range map[string]linux.Underlay{
-		"": up0("192.0.2.1"), "up0": up0("192.0.2.1"), "192.0.2.2": up0("192.0.2.2"), "can-reach:203.0.113.1": up0("192.0.2.1"),
+		"can-reach:2001:db8::9": v6First,
+		"":                      up0("192.0.2.1"), "up0": up0("192.0.2.1"), "192.0.2.2": up0("192.0.2.2"), "can-reach:203.0.113.1": up0("192.0.2.1"),
 		"up1": up1, "can-reach:198.51.100.9": up1,
 	} {
 		got, err := n.Underlay(t.Context(), choice)

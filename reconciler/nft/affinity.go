@@ -1,8 +1,10 @@
 package nft
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
@@ -43,36 +45,53 @@ func (t *Target) forgetClients() error {
 
 // stuckClients reads the keys of a set's elements whose ids were freed.
 func (t *Target) stuckClients(s tableSet) ([][]byte, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: t.netns})
-	if err != nil {
-		return nil, err
-	}
 	l := index()[s.set]
 	var keys [][]byte
-	for m, err := range request(conn, nftablesType(unix.NFT_MSG_GETSETELEM), netlink.Dump, byte(family(s.family)),
-		stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName),
-		stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, string(s.set))) {
-		if errors.Is(err, unix.ENOENT) {
-			break // the table is gone, and its clients with it
-		}
+	for key, err := range t.clientKeys(s) {
 		if err != nil {
-			return nil, errors.Join(err, conn.Close())
+			return nil, err
 		}
-		list, _ := find(m, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-		for a := range attributes(list.data) {
-			key, _ := find(a.data, unix.NFTA_SET_ELEM_KEY)
-			v, _ := find(key.data, unix.NFTA_DATA_VALUE)
-			e := reconciler.Element{Family: s.family, Set: s.set}
-			if decode(l.key, v.data, &e) != nil {
-				continue // cut short by an interruption
+		e := reconciler.Element{Family: s.family, Set: s.set}
+		if decode(l.key, key, &e) != nil {
+			continue // cut short by an interruption
+		}
+		f := frontend{e.Family, e.Address, e.Protocol, e.Port}
+		if t.touched.freed[freedID{f, e.Slot}] {
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}
+
+// clientKeys reads the keys of a dynamic set; of one that is not there, none.
+func (t *Target) clientKeys(s tableSet) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: t.netns})
+		if err != nil {
+			yield(nil, err)
+			return
+		}
+		defer func() { _ = conn.Close() }() // nothing was written to it
+		for m, err := range request(conn, nftablesType(unix.NFT_MSG_GETSETELEM), netlink.Dump, byte(family(s.family)),
+			stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName),
+			stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, string(s.set))) {
+			if errors.Is(err, unix.ENOENT) {
+				return // the table is gone, and its clients with it
 			}
-			f := frontend{e.Family, e.Address, e.Protocol, e.Port}
-			if t.touched.freed[freedID{f, e.Slot}] {
-				keys = append(keys, append([]byte(nil), v.data...))
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			list, _ := find(m, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+			for a := range attributes(list.data) {
+				key, _ := find(a.data, unix.NFTA_SET_ELEM_KEY)
+				v, _ := find(key.data, unix.NFTA_DATA_VALUE)
+				if !yield(bytes.Clone(v.data), nil) {
+					return
+				}
 			}
 		}
 	}
-	return keys, conn.Close()
 }
 
 // forget deletes elements of a dynamic set. One that timed out meanwhile

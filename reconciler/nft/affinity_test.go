@@ -184,6 +184,7 @@ func TestFullAffinitySet(t *testing.T) {
 	if err := w.target.conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	w.tellsFull(t)
 	seen := map[string]bool{}
 	for i := 0; len(seen) < 2; i++ {
 		got, err := w.client.ask("tcp", vips[0], 1)
@@ -191,5 +192,22 @@ func TestFullAffinitySet(t *testing.T) {
 			t.Fatalf("%v after %v", err, seen)
 		}
 		seen[got[:1]] = true
+	}
+}
+
+// tellsFull checks that one set, that of IPv4 services, is said to be full.
+func (w *network) tellsFull(t *testing.T) {
+	t.Helper()
+	crowds, err := w.target.Crowds()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(crowds) == 0 {
+		t.Log("this kernel does not count the elements of a set")
+	}
+	for _, c := range crowds {
+		if full := c.Family == reconciler.IPv4 && c.Set == reconciler.SetAffinity; c.Full() != full || c.Size != affinitySize {
+			t.Errorf("%+v", c)
+		}
 	}
 }

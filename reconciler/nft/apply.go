@@ -41,11 +41,7 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	}
 	t.purger.add(ctx, t.touched, desired)
 	t.touched = touched{freed: t.touched.freed}
-	news, err := t.monitor.drain()
-	if news {
-		t.kick()
-	}
-	return err
+	return t.listen()
 }
 
 // carryOut commits a plan and notes what the tables hold then.

@@ -35,8 +35,8 @@ func parseCounter(b []byte) (c Count) {
 }
 
 // Counters reads what the elements of sets that count have seen. It waits for
-// nobody and keeps nobody waiting: a round may go on meanwhile. An element
-// that comes or goes while the sets are read may be missing.
+// nobody and keeps nobody waiting: a round may go on meanwhile. While
+// frontends come and go one may be missing.
 func (t *Target) Counters(ctx context.Context) (map[reconciler.ElementKey]Count, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: t.netns})
 	if err != nil {

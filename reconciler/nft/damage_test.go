@@ -80,13 +80,16 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},
 		"add verdict":          {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : accept }'", "damaged: set services: an element has verdict"},
 		"change verdict":       {"nft delete element ip poplin services '{ 10.96.0.1 . tcp . 80 }'; nft add element ip poplin services '{ 10.96.0.1 . tcp . 80 : goto refuse }'", "~ element ip poplin services { 10.96.0.1 . tcp . 80 : goto refuse } → "},
+		"delete counter":       {"nft delete element ip poplin traffic '{ 10.96.0.1 . tcp . 80 }'", "+ element ip poplin traffic { 10.96.0.1 . tcp . 80 }"},
+		"add counter":          {"nft add element ip poplin connections '{ 10.96.0.1 . tcp . 99 counter packets 7 bytes 7 }'", "- element ip poplin connections { 10.96.0.1 . tcp . 99 }"},
+		"flush counting":       {"nft flush chain ip poplin count-input", "damaged: chain count-input differs at rule 1"},
 		"add own rule":         {"nft add rule ip poplin prerouting accept", "damaged: chain prerouting differs at rule 2"},
-		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 2 damaged: chain frontends differs at rule 1"},
+		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 3 damaged: chain frontends differs at rule 1"},
 		"delete rule":          {handle + "nft delete rule ip poplin postrouting handle $(handle postrouting hairpin)", "damaged: chain postrouting differs at rule 1"},
 		"flush chain":          {"nft flush chain ip poplin output", "damaged: chain output differs at rule 1"},
 		"replace rule":         {handle + "nft replace rule ip poplin refuse handle $(handle refuse tcp) meta l4proto tcp drop", "damaged: chain refuse differs at rule 1"},
 		"delete chain":         {"nft flush chain ip poplin output; nft delete chain ip poplin output", "damaged: chain output is missing"},
-		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-2", "damaged: chain poplin-skeleton-2 is missing"},
+		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-3", "damaged: chain poplin-skeleton-3 is missing"},
 		"add chain":            {"nft add chain ip poplin mine", "damaged: chain mine is not poplin's"},
 		"add base chain":       {"nft add chain ip poplin pick-9 '{ type filter hook input priority 0; policy drop; }'", "damaged: chain pick-9 is not poplin's"},
 		"add pick chain":       {"nft add chain ip poplin pick-9", "damaged: chain pick-9 is not poplin's"},
@@ -98,9 +101,9 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"make dormant":         {"nft add table ip poplin '{ flags dormant; }'", "damaged: the table has flags 0x1"},
 		"flush pick chain":     {"nft flush chain ip poplin pick-2", "+ chain ip poplin pick-2"},
 		"rule into pick chain": {"nft insert rule ip poplin pick-2 accept", "+ chain ip poplin pick-2"},
-		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-2", "damaged"},
+		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-3", "damaged"},
 		"last skeleton":        {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-1; nft add set ip6 poplin masquerade-node-ports '{ type inet_proto . inet_service; }'; nft add element ip6 poplin masquerade-node-ports '{ tcp . 30080 }'", "~ table ip6 poplin skeleton 1 → "},
-		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-3", "~ table ip6 poplin skeleton 3 → "},
+		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-4", "~ table ip6 poplin skeleton 4 → "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNetns(t)
@@ -127,10 +130,10 @@ func TestMarkerIsWhatTellsOurTable(t *testing.T) {
 	n := newNetns(t)
 	want := web()
 	reach(t, target(t, n), want)
-	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-2")
+	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-3")
 	o := observe(t, target(t, n))
 	plan := reconciler.Diff(o.State, want)
-	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 2 damaged: chain output") {
+	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 3 damaged: chain output") {
 		t.Errorf("the plan is %v", plan)
 	}
 	if len(o.Conflicts) != 1 || o.Conflicts[0].Key != (reconciler.TableKey{Family: reconciler.IPv6}) {

@@ -71,6 +71,30 @@
 // On the host itself sending a refused datagram fails with EPERM, as always
 // when the output hook drops; the ICMP error comes with the next call.
 //
+// # What is counted
+//
+// A frontend has two elements with counters. One, in a connections set, is
+// looked up at the top of the chains that pick endpoints: nat chains see the
+// first packet of a connection only, so it counts connections that got an
+// endpoint. The other, in a traffic set, is looked up for all packets of
+// translated connections, by the connection's original destination, in both
+// directions: in forward, input and output, of which a packet passes one
+// (what this host sends to itself counts as it leaves). Ranges of ports and
+// node ports have sets of their own. Counters are not in the maps that send
+// frontends on: there a verdict that changes would begin at zero again. These
+// elements stay as long as their frontend is asked for, with or without
+// endpoints. A table that is made anew begins at zero.
+//
+// The counting chains are behind other filters, so that what is dropped there
+// does not count, and never drop anything themselves. They cost a packet
+// without a service the question whether its connection is translated, and one
+// with a service 0.2 to 0.3 µs, however many services there are (Linux 6.18;
+// forwarding 64 bytes between three veth pairs costs 2.1 µs). Bulk transfers,
+// whose packets come in large pieces, do not feel it.
+//
+// Counters are read only when somebody asks, past the lock of the rounds. What
+// is observed has none, so that they are no difference to anything.
+//
 // # What is observed
 //
 // The chain poplin-skeleton-VERSION marks a table as ours; one without it is
@@ -90,7 +114,18 @@
 // before a frontend had any, and unanswered SYNs. Only those of frontends
 // that the plan touched are looked at. The kernel walks its whole table for
 // that, so while the target runs it happens beside the commits that follow,
-// against what they have changed since.
+// against what they have changed since, and again after a pause where it fails.
+//
+// # What becomes of a packet
+//
+// Ruleset.Trace follows the first packet of a connection through the same
+// expressions that are sent to the kernel: every random number is tried, with
+// its share, and nothing is guessed: an expression that the tracer does not
+// know is an error. It is pure; where an address leads is asked of a function,
+// which clients stick to an endpoint is read beforehand (ClientsOf). A test
+// asks the tracer and the kernel about every pair of client and frontend.
+// Rules of other tables, reverse-path filters and what happens on other hosts
+// are not traced.
 //
 // # What nft prints
 //

@@ -57,6 +57,7 @@ func (s service) stick(local bool, e netip.AddrPort) reconciler.Chain {
 // chains that it goes to.
 type sets struct {
 	entry, outside, inside, endpoints, sticky, masquerade, sources reconciler.SetName
+	traffic, connections                                           reconciler.SetName
 	external, restricted                                           string
 }
 
@@ -64,10 +65,12 @@ func (s service) sets() sets {
 	if s.nodePort {
 		return sets{reconciler.SetNodePorts, reconciler.SetOutsideNodePorts, reconciler.SetInsideNodePorts,
 			reconciler.SetNodePortEndpoints, reconciler.SetNodePortSticky, reconciler.SetMasqueradeNodePorts, reconciler.SetNodePortSourceRanges,
+			reconciler.SetNodePortTraffic, reconciler.SetNodePortConnections,
 			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted}
 	}
 	return sets{reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
 		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
+		reconciler.SetTraffic, reconciler.SetConnections,
 		reconciler.ChainExternal, reconciler.ChainRestricted}
 }
 
@@ -119,6 +122,9 @@ func (s service) group() *reconciler.Group {
 	}
 	if s.nodePort || s.external {
 		goes(sets.masquerade, masquerade)
+	}
+	for _, set := range []reconciler.SetName{sets.traffic, sets.connections} {
+		add(set, func(*reconciler.Element) {})
 	}
 	for first, list := range map[int][]netip.AddrPort{0: s.targets, reconciler.LocalSlots: s.local} {
 		for i, target := range list {

@@ -169,3 +169,32 @@ for i in $(seq 40); do echo "delete table ip t$i"; done > $D/delete`
 		}
 	}
 }
+
+// TestWhoeverLooksBesideTheLoopTakesNoKickAway: a plan that is made beside
+// the loop observes too, and may hear of a change before Run does.
+func TestWhoeverLooksBesideTheLoopTakesNoKickAway(t *testing.T) {
+	n := newNetns(t)
+	x := target(t, n)
+	want := web()
+	reach(t, x, want)
+	running(t, x)
+	for range 20 {
+		kicked(x)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			n.run("nft add element ip poplin cluster-addresses '{ 10.9.9.9 }'")
+		}()
+		for looking := true; looking; {
+			select {
+			case <-done:
+				looking = false
+			default:
+				observe(t, x)
+			}
+		}
+		observe(t, x)
+		eventually(t, "a kick", func() bool { return kicked(x) })
+		reach(t, x, want)
+	}
+}

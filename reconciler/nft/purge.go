@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -47,17 +48,32 @@ func (p *purger) add(ctx context.Context, x touched, desired reconciler.State) {
 	}
 }
 
+// purgeRetryFirst and purgeRetryMost bound the pause after a search that
+// failed; it doubles in between.
+const (
+	purgeRetryFirst = 200 * time.Millisecond
+	purgeRetryMost  = 30 * time.Second
+)
+
 // run deletes stale connections after each plan until ctx ends.
 func (p *purger) run(ctx context.Context) {
 	p.setRunning(true)
 	defer p.setRunning(false)
+	var again <-chan time.Time
+	pause := purgeRetryFirst
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-p.wake:
-			p.purge(ctx)
+		case <-again:
 		}
+		again = nil
+		if p.purge(ctx) {
+			pause = purgeRetryFirst
+			continue
+		}
+		again, pause = time.After(pause), min(2*pause, purgeRetryMost)
 	}
 }
 
@@ -67,20 +83,20 @@ func (p *purger) setRunning(running bool) {
 	p.running = running
 }
 
-// purge looks through the connections once. A failure is logged: the tables
-// are right, and what was missed is tried again after the next plan.
-func (p *purger) purge(ctx context.Context) {
+// purge looks through the connections once, and reports whether that is
+// done. A failure is logged: the tables are right, and run tries again.
+func (p *purger) purge(ctx context.Context) (done bool) {
 	p.mu.Lock()
 	list, plans := p.pending.frontends(), p.plans
 	p.mu.Unlock()
 	if len(list) > 0 {
 		n, err := p.purgeFrontends(ctx, list)
 		if ctx.Err() != nil {
-			return // the rest is for Close
+			return false // the rest is for Close
 		}
 		if err != nil {
 			p.log.Warn("stale connections could not be deleted", "error", err)
-			return
+			return false
 		}
 		if n > 0 {
 			p.log.Info("deleted stale connections", "count", n, "frontends", len(list))
@@ -91,6 +107,7 @@ func (p *purger) purge(ctx context.Context) {
 	if p.plans == plans {
 		p.pending = touched{}
 	}
+	return true
 }
 
 // stale asks what holds now: an endpoint may be back since the search began.

@@ -55,13 +55,13 @@ func skeleton(f reconciler.Family) []chain {
 		}},
 		{name: "elsewhere", rules: elsewhereRules(f)},
 		{name: "frontends", rules: frontendRules(f)},
-		{name: "traffic", rules: trafficRules(f)},
+		{name: "other-traffic", rules: otherTrafficRules(f)},
 		{"prerouting", &hook{nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
 		{"output", &hook{nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
 		{"postrouting", &hook{nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource}, masqueradeRules(f)},
-		{"count-forward", counting(nftables.ChainHookForward), []rule{join(translated(), jump("traffic"))}},
-		{"count-input", counting(nftables.ChainHookInput), []rule{join(notFromHost(), translated(), jump("traffic"))}},
-		{"count-output", counting(nftables.ChainHookOutput), []rule{join(translated(), jump("traffic"))}},
+		{"count-forward", counting(nftables.ChainHookForward), trafficRules(f, nil)},
+		{"count-input", counting(nftables.ChainHookInput), trafficRules(f, notFromHost())},
+		{"count-output", counting(nftables.ChainHookOutput), trafficRules(f, nil)},
 	}
 }
 
@@ -136,13 +136,23 @@ func counting(number *nftables.ChainHook) *hook {
 }
 
 // trafficRules count a packet of a translated connection for the frontend that
-// its client sends to, whichever direction the packet goes.
-func trafficRules(f reconciler.Family) []rule {
-	to := originalDestination(f)
-	counted := rule{&expr.Verdict{Kind: expr.VerdictReturn}}
+// its client sends to, whichever direction the packet goes. Every packet of
+// this host passes them, so the commonest frontends come without a jump.
+func trafficRules(f reconciler.Family, which rule) []rule {
 	return []rule{
-		join(in(reconciler.SetTraffic, to, protocol(), originalPort()), counted),
-		join(in(reconciler.SetNodePortAddresses, to), in(reconciler.SetNodePortTraffic, protocol(), originalPort()), counted),
+		join(which, translated(), in(reconciler.SetTraffic, originalDestination(f), protocol(), originalPort()), counted()),
+		join(which, translated(), jump("other-traffic")),
+	}
+}
+
+// counted ends the work on a packet: the verdict counts in its base chain only.
+func counted() rule { return rule{&expr.Verdict{Kind: expr.VerdictAccept}} }
+
+// otherTrafficRules do so for node ports and ranges of ports.
+func otherTrafficRules(f reconciler.Family) []rule {
+	to := originalDestination(f)
+	return []rule{
+		join(in(reconciler.SetNodePortAddresses, to), in(reconciler.SetNodePortTraffic, protocol(), originalPort()), counted()),
 		in(reconciler.SetRangeTraffic, to, protocol(), originalPort()),
 	}
 }

@@ -169,7 +169,7 @@ const observeTries = 5
 
 // observe brings seen up to date.
 func (t *Target) observe(ctx context.Context) error {
-	if _, err := t.monitor.drain(); err != nil {
+	if err := t.listen(); err != nil {
 		return err
 	}
 	changed := t.monitor.changed()
@@ -187,13 +187,23 @@ func (t *Target) observe(ctx context.Context) error {
 			return err
 		}
 		t.adopt(tables)
-		if _, err := t.monitor.drain(); err != nil {
+		if err := t.listen(); err != nil {
 			return err
 		}
 		changed = t.monitor.changed()
 	}
 	t.monitor.forget()
 	return fmt.Errorf("table %s %s is being changed all the time", changed[0], tableName)
+}
+
+// listen takes in the events that have arrived, and passes on what Run then
+// will not hear of: who observes need not be who mends.
+func (t *Target) listen() error {
+	news, err := t.monitor.drain()
+	if news {
+		t.kick()
+	}
+	return err
 }
 
 // read reads the tables of families.

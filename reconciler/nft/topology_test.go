@@ -127,6 +127,11 @@ func (w *network) serve(ports map[uint16][2][]string) { w.t.Helper(); w.serveWit
 // serveWith lets a function change each service before it is set up.
 func (w *network) serveWith(ports map[uint16][2][]string, change func(*service)) {
 	w.t.Helper()
+	reach(w.t, w.target, w.desired(ports, change))
+}
+
+// desired is what serveWith sets up.
+func (w *network) desired(ports map[uint16][2][]string, change func(*service)) reconciler.State {
 	h := w.ranges()
 	var list []service
 	for i, f := range families() {
@@ -151,7 +156,7 @@ func (w *network) serveWith(ports map[uint16][2][]string, change func(*service))
 			}
 		}
 	}
-	reach(w.t, w.target, state(h, list...))
+	return state(h, list...)
 }
 
 // server answers on TCP and UDP port 8080 of a namespace, in both families,

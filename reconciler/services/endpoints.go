@@ -12,6 +12,7 @@ import (
 type candidate struct {
 	target                      netip.AddrPort
 	weight                      int
+	node                        string
 	local                       bool // on this node
 	sameZone                    bool // as this node
 	ready, serving, terminating bool
@@ -27,7 +28,7 @@ type backends struct {
 
 func newBackends(s *schema.Service, candidates []candidate) backends {
 	taking := choose(s, candidates)
-	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(candidates)}
+	b := backends{all: endpointsOf(near(s, taking)), ready: len(endpointsOf(taking)), total: len(endpointsOf(candidates))}
 	if s.InternalLocal || s.ExternalLocal {
 		here := slices.DeleteFunc(candidates, func(c candidate) bool { return !c.local })
 		b.local = endpointsOf(choose(s, here))
@@ -83,8 +84,8 @@ func (b backends) behind(s *schema.Service, f Frontend) Frontend {
 }
 
 // choose picks the endpoints that take new connections: the ready ones, else
-// those that serve while they terminate. A service that publishes addresses
-// which are not ready takes all.
+// those that serve while they terminate. Where a service publishes addresses
+// that are not ready all count as ready, also those that terminate.
 func choose(s *schema.Service, all []candidate) []candidate {
 	pick := func(accept func(candidate) bool) []candidate {
 		var out []candidate
@@ -95,7 +96,7 @@ func choose(s *schema.Service, all []candidate) []candidate {
 		}
 		return out
 	}
-	out := pick(func(c candidate) bool { return (c.ready || s.PublishNotReadyAddresses) && !c.terminating })
+	out := pick(func(c candidate) bool { return c.ready && !c.terminating || s.PublishNotReadyAddresses })
 	if len(out) == 0 {
 		out = pick(func(c candidate) bool { return c.serving && c.terminating })
 	}
@@ -178,7 +179,7 @@ func (r *Resolver) sliceCandidates(s *schema.EndpointSlice, port schema.SlicePor
 		n := r.live.of(e.NodeName)
 		zone := cmp.Or(e.Zone, n.zone)
 		out = append(out, candidate{
-			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, local: e.NodeName != "" && e.NodeName == r.live.self,
+			target: netip.AddrPortFrom(e.Address, port.Port), weight: s.Weight, node: e.NodeName, local: e.NodeName != "" && e.NodeName == r.live.self,
 			sameZone: zone != "" && zone == r.live.of(r.live.self).zone,
 			ready:    e.Ready && !n.failed, serving: e.Serving && !n.failed, terminating: e.Terminating,
 		})
@@ -197,7 +198,7 @@ func (r *Resolver) podCandidate(pod *schema.Pod, port schema.ServicePort, family
 		return candidate{}, false
 	}
 	return candidate{
-		target: netip.AddrPortFrom(address, number), weight: pod.Weight, local: pod.NodeName == r.live.self,
+		target: netip.AddrPortFrom(address, number), weight: pod.Weight, node: pod.NodeName, local: pod.NodeName == r.live.self,
 		sameZone: n.zone != "" && n.zone == r.live.of(r.live.self).zone,
 		ready:    ready, serving: ready, terminating: n.drain,
 	}, true

@@ -29,7 +29,8 @@ const self = "node-1"
 //	node node-2 192.0.2.2                   # its underlay; failed and health may follow
 //
 // and compares with its section "services": a line for each frontend with
-// how many of its endpoints take connections, and which.
+// how many of its endpoints take connections, and which; and one for each load
+// balancer address and health check.
 func TestGolden(t *testing.T) {
 	paths, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(paths) == 0 {
@@ -43,19 +44,26 @@ func TestGolden(t *testing.T) {
 			}
 			config, v, want := read(t, archive)
 			host := Host{Node: self, Underlay: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
-			got := format(NewResolver(config).Resolve(v, host))
-			if !*update {
-				if diff := cmp.Diff(want, got); diff != "" {
-					t.Errorf("-file +now (-update rewrites):\n%s", diff)
-				}
-				return
-			}
-			archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "services" })
-			archive.Files = append(archive.Files, txtar.File{Name: "services", Data: []byte(got)})
-			if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-				t.Fatal(err)
-			}
+			resolver := NewResolver(config)
+			got := format(resolver.Resolve(v, host)) + formatOutside(resolver.Outside(v, host))
+			compare(t, path, archive, "services", want, got)
 		})
+	}
+}
+
+// compare compares a section of a file, or writes it.
+func compare(t *testing.T, path string, archive *txtar.Archive, section, want, got string) {
+	t.Helper()
+	if !*update {
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("-file +now (-update rewrites):\n%s", diff)
+		}
+		return
+	}
+	archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == section })
+	archive.Files = append(archive.Files, txtar.File{Name: section, Data: []byte(got)})
+	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -131,6 +139,9 @@ func format(list []Service) string {
 	var b strings.Builder
 	for _, s := range list {
 		fmt.Fprintf(&b, "%s (%s)\n", s.Document.Meta.Name, s.Document.Place)
+		for _, e := range s.Headless {
+			fmt.Fprintf(&b, "  endpoint %s %q %v\n", e.Address, e.Hostname, e.Ports)
+		}
 		for _, f := range s.Frontends {
 			address := f.Address.String()
 			switch f.Kind {

@@ -19,6 +19,7 @@ type Resolver struct {
 	slices  map[schema.Name][]*schema.EndpointSlice
 	located map[string][]*schema.EndpointSlice // slices by the nodes of their endpoints
 	live    live
+	outside int // services that something is to be done for outside of the kernel's tables
 
 	out   []Service
 	dirty map[schema.Name]bool // services to resolve anew
@@ -80,7 +81,7 @@ func (r *Resolver) Update(c *schema.Config) {
 // start indexes everything. What the nodes said stays known.
 func (r *Resolver) start(c *schema.Config) {
 	r.pods, r.users, r.slices, r.located = podIndex{}, map[labelKey][]*schema.Service{}, map[schema.Name][]*schema.EndpointSlice{}, map[string][]*schema.EndpointSlice{}
-	r.dirty, r.all = map[schema.Name]bool{}, true
+	r.dirty, r.all, r.outside = map[schema.Name]bool{}, true, 0
 	for _, s := range c.Services {
 		r.use(s)
 	}
@@ -113,15 +114,27 @@ func userKey(s *schema.Service) (labelKey, bool) {
 }
 
 func (r *Resolver) use(s *schema.Service) {
+	if hasOutside(s) {
+		r.outside++
+	}
 	if key, ok := userKey(s); ok {
 		r.users[key] = append(r.users[key], s)
 	}
 }
 
 func (r *Resolver) unuse(s *schema.Service) {
+	if hasOutside(s) {
+		r.outside--
+	}
 	if key, ok := userKey(s); ok {
 		without(r.users, key, s)
 	}
+}
+
+// hasOutside reports whether a service has addresses to announce or a health
+// check to answer.
+func hasOutside(s *schema.Service) bool {
+	return len(s.PoolIPs) > 0 || s.HealthCheckNodePort != 0
 }
 
 func (r *Resolver) place(s *schema.EndpointSlice) {
@@ -258,7 +271,7 @@ func (r *Resolver) Resolve(v view.View, host Host) []Service {
 			out[i], old = old[0], old[1:]
 			continue
 		}
-		out[i], same = Service{s, r.frontends(s)}, false
+		out[i], same = r.resolve(s), false
 	}
 	if same {
 		return r.out
@@ -266,10 +279,14 @@ func (r *Resolver) Resolve(v view.View, host Host) []Service {
 	for name := range r.dirty {
 		i, found := slices.BinarySearchFunc(out, name, func(s Service, name schema.Name) int { return s.Document.Meta.Name.Compare(name) })
 		if found {
-			out[i].Frontends = r.frontends(out[i].Document)
+			out[i] = r.resolve(out[i].Document)
 		}
 	}
 	r.out, r.all = out, false
 	clear(r.dirty)
 	return out
+}
+
+func (r *Resolver) resolve(s *schema.Service) Service {
+	return Service{Document: s, Frontends: r.frontends(s), Headless: r.headless(s)}
 }

@@ -96,12 +96,17 @@ func (w *world) setPod(t *rapid.T, name string) {
 	p := &schema.Pod{NodeName: rapid.SampledFrom(worldNodes).Draw(t, "node"), Weight: 1, HostNetwork: rapid.IntRange(0, 4).Draw(t, "host network") == 0}
 	p.Meta.Name = schema.Name{Namespace: "default", Name: name}
 	p.Labels = randomLabels(t)
+	p.Hostname, p.Subdomain = rapid.SampledFrom([]string{"", name}).Draw(t, "hostname"), "service-1"
 	w.config.Pods = put(w.config.Pods, p, comparePods)
 }
 
 func (w *world) setService(t *rapid.T, name string) {
 	s := &schema.Service{ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Ports: []schema.ServicePort{{Port: 80, Protocol: schema.TCP, Target: schema.PortRef{Number: 8080}}}}
 	s.Meta.Name = schema.Name{Namespace: "default", Name: name}
+	if s.Headless = rapid.IntRange(0, 3).Draw(t, "headless") == 0; s.Headless {
+		s.ClusterIPs, s.Families = nil, []schema.Family{schema.IPv4}
+		s.PublishNotReadyAddresses = rapid.Bool().Draw(t, "publish")
+	}
 	if rapid.Bool().Draw(t, "selects") {
 		s.Selector = randomLabels(t)
 	}

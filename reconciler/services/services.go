@@ -21,6 +21,8 @@ import (
 type Service struct {
 	Document  *schema.Service
 	Frontends []Frontend
+	// Headless are the ready endpoints of a headless service.
+	Headless []HeadlessEndpoint
 }
 
 // FrontendKind says through which kind of address a frontend is reached.
@@ -104,32 +106,39 @@ func (r *Resolver) frontends(s *schema.Service) []Frontend {
 	var out []Frontend
 	for _, port := range s.Ports {
 		for _, address := range s.ClusterIPs {
-			family := schema.FamilyOf(address)
-			b := newBackends(s, r.candidates(s, port, family))
-			if s.ConsistentHash {
-				b.hashSlots = hashSlots(r.documented(s, family))
-			}
-			add := func(kind FrontendKind, address netip.Addr, number uint16) {
-				f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Affinity: s.Affinity, Total: b.total}
-				out = append(out, b.behind(s, f))
-			}
-			add(ClusterIP, address, port.Port)
-			if port.NodePort != 0 {
-				add(NodePort, netip.Addr{}, port.NodePort)
-			}
-			for _, a := range s.LoadBalancerIPs {
-				if schema.FamilyOf(a) == family {
-					add(LoadBalancer, a, port.Port)
-				}
-			}
-			for _, a := range s.ExternalIPs {
-				if schema.FamilyOf(a) == family && !slices.Contains(s.LoadBalancerIPs, a) {
-					add(ExternalIP, a, port.Port)
-				}
-			}
+			out = append(out, r.portFrontends(s, port, address)...)
 		}
 	}
 	return append(out, r.rangeFrontends(s)...)
+}
+
+// portFrontends are those for one port, in the family of a cluster IP.
+func (r *Resolver) portFrontends(s *schema.Service, port schema.ServicePort, address netip.Addr) []Frontend {
+	family := schema.FamilyOf(address)
+	b := newBackends(s, r.candidates(s, port, family))
+	if s.ConsistentHash {
+		b.hashSlots = hashSlots(r.documented(s, family))
+	}
+	var out []Frontend
+	add := func(kind FrontendKind, address netip.Addr, number uint16) {
+		f := Frontend{Kind: kind, Family: family, Address: address, Protocol: port.Protocol, Port: number, PortName: port.Name, Affinity: s.Affinity, Total: b.total}
+		out = append(out, b.behind(s, f))
+	}
+	add(ClusterIP, address, port.Port)
+	if port.NodePort != 0 {
+		add(NodePort, netip.Addr{}, port.NodePort)
+	}
+	for _, a := range s.LoadBalancerIPs {
+		if schema.FamilyOf(a) == family {
+			add(LoadBalancer, a, port.Port)
+		}
+	}
+	for _, a := range s.ExternalIPs {
+		if schema.FamilyOf(a) == family && !slices.Contains(s.LoadBalancerIPs, a) {
+			add(ExternalIP, a, port.Port)
+		}
+	}
+	return out
 }
 
 // rangeFrontends are those for ranges of ports: on cluster IPs, and on load

@@ -5,6 +5,7 @@ package view
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 )
@@ -30,6 +31,9 @@ type Self struct {
 	Name    string
 	Subnets []netip.Prefix // owned and confirmed: pinned, or claimed and uncontested
 	Pods    []Pod          // sorted by namespace and name
+	// Former are the backends that peers may still use towards this node,
+	// which announces another one by now.
+	Former []Backend
 }
 
 // Peer is another node.
@@ -39,8 +43,11 @@ type Peer struct {
 	Underlay []netip.Addr   // in order of preference
 	Subnets  []netip.Prefix // sorted
 	Backend  Backend
-	MTU      int // bytes that a packet from one of its pods may have; 0 unknown
-	Pods     []Pod
+	// PublicKey is that of its WireGuard device, in base64; "": not known, or
+	// it has none.
+	PublicKey string
+	MTU       int // bytes that a packet from one of its pods may have; 0 unknown
+	Pods      []Pod
 	// Health says that Pods has those in the node's own network, too: one that
 	// is missing is not there yet.
 	Health bool
@@ -48,14 +55,26 @@ type Peer struct {
 
 // SameNode reports whether two peers are the same but for their pods.
 func (p Peer) SameNode(o Peer) bool {
-	return p.Name == o.Name && p.State == o.State && p.Backend == o.Backend && p.MTU == o.MTU &&
+	return p.Name == o.Name && p.State == o.State && p.Backend == o.Backend && p.PublicKey == o.PublicKey && p.MTU == o.MTU &&
 		slices.Equal(p.Underlay, o.Underlay) && slices.Equal(p.Subnets, o.Subnets)
 }
 
 // Backend is how a peer is reached, as the peer itself announces it.
 type Backend struct {
-	Kind string // udp, host-gw, none
-	Port uint16 // 0 where the kind has none
+	Kind string // udp, vxlan, host-gw, wireguard, none
+	Port uint16 // 0: the kind has none, or its default
+	// VNI and MAC, of its device, are those of a node with vxlan; 0: the default,
+	// and the one that its name gives.
+	VNI uint32
+	MAC [6]byte
+}
+
+// String names the kind, with the port where there is one.
+func (b Backend) String() string {
+	if b.Port == 0 {
+		return b.Kind
+	}
+	return fmt.Sprintf("%s port %d", b.Kind, b.Port)
 }
 
 // Pod is a pod with its addresses, as the node that runs it says.

@@ -52,9 +52,15 @@ func (s Store) path() string { return filepath.Join(s.Dir, "revision", "tree.tar
 // Save replaces the copy: a crash leaves the old one or the new one. It
 // writes nothing if the copy is whole and of this version already.
 func (s Store) Save(t Tree) error {
-	if kept, ok, err := s.Load(); err == nil && ok && sameVersion(kept, t) {
+	if kept, ok, err := s.Load(); err == nil && ok && kept.SameVersion(t) {
 		return nil
 	}
+	return s.Replace(t)
+}
+
+// Replace replaces the copy without a look at it, which takes as long as to
+// write it.
+func (s Store) Replace(t Tree) error {
 	if err := s.save(t); err != nil {
 		return fmt.Errorf("keep revision %s in %s: %w", t.Revision, s.path(), err)
 	}
@@ -141,13 +147,6 @@ func (s Store) Load() (t Tree, ok bool, err error) {
 		return Tree{}, false, fmt.Errorf("%w: %s: %w", ErrCorrupt, s.path(), err)
 	}
 	return t, true, nil
-}
-
-// sameVersion reports whether a kept copy, whose digest was checked, is of
-// the version.
-func sameVersion(kept, t Tree) bool {
-	return kept.Digest == t.Digest && kept.Revision == t.Revision && kept.Branch == t.Branch &&
-		kept.Root == t.Root && kept.Resolved == t.Resolved
 }
 
 func readManifest(r *tar.Reader) (manifest, error) {

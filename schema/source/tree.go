@@ -69,6 +69,12 @@ func (t Tree) Label() string {
 	return t.Branch + "@" + short
 }
 
+// SameVersion reports whether two trees are the same version from the same
+// place: with equal content, and under one name.
+func (t Tree) SameVersion(o Tree) bool {
+	return t.Digest == o.Digest && t.Revision == o.Revision && t.Branch == o.Branch && t.Root == o.Root && t.Resolved == o.Resolved
+}
+
 // readAttempts is how often Read begins anew when the tree changes under it.
 const readAttempts = 5
 

@@ -50,6 +50,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
 }
 
+// StatusCounted is Status with the services' frontends and their counters,
+// which take a while to read where services are many.
+func (c *Client) StatusCounted(ctx context.Context) (Status, error) {
+	var s Status
+	return s, c.call(ctx, http.MethodGet, "/v1/status?counters", nil, &s)
+}
+
 // Plan asks what would change, with the documents of a tree or with nil
 // those of the daemon's directory.
 func (c *Client) Plan(ctx context.Context, tree *Tree) (Plan, error) {
@@ -65,6 +72,22 @@ func (c *Client) Plan(ctx context.Context, tree *Tree) (Plan, error) {
 func (c *Client) State(ctx context.Context) (State, error) {
 	var s State
 	return s, c.call(ctx, http.MethodGet, "/v1/state", nil, &s)
+}
+
+// ExplainService asks what a service is made of. The error is an *UnknownError
+// if there is none of that name.
+func (c *Client) ExplainService(ctx context.Context, namespace, name string) (ServiceExplanation, error) {
+	var e ServiceExplanation
+	path := "/v1/explain/service/" + url.PathEscape(namespace) + "/" + url.PathEscape(name)
+	return e, c.call(ctx, http.MethodGet, path, nil, &e)
+}
+
+// ExplainPacket asks what becomes of a packet. The error is an *UnknownError
+// if nobody knows the sender.
+func (c *Client) ExplainPacket(ctx context.Context, q PacketQuery) (PacketExplanation, error) {
+	var t PacketExplanation
+	query := url.Values{"from": {q.From}, "to": {q.To.String()}}
+	return t, c.call(ctx, http.MethodGet, "/v1/explain/packet?"+query.Encode(), nil, &t)
 }
 
 // Reload has the daemon read everything again.
@@ -112,8 +135,11 @@ func (c *Client) call(ctx context.Context, method, path string, body, answer any
 	if err := json.NewDecoder(response.Body).Decode(&f); err != nil {
 		return fmt.Errorf("the daemon answered %s", response.Status)
 	}
-	if response.StatusCode == http.StatusUnprocessableEntity {
+	switch response.StatusCode {
+	case http.StatusUnprocessableEntity:
 		return &InvalidError{f.Diagnostics}
+	case http.StatusNotFound:
+		return &UnknownError{f.Error}
 	}
 	return errors.New(f.Error)
 }

@@ -23,10 +23,18 @@ const maxRequest = 128 << 20
 // Backend is what the socket serves.
 type Backend interface {
 	Status() Status
+	// Count adds the services' frontends to a status, with what they counted.
+	Count(ctx context.Context, s *Status) error
 	// Plan says what would change with the documents of a tree, or with nil
 	// those of the daemon's own directory.
 	Plan(ctx context.Context, tree *Tree) (Plan, error)
 	State(ctx context.Context) (State, error)
+	// ExplainService says what a service is made of. The error is an
+	// *UnknownError if there is none of that name.
+	ExplainService(ctx context.Context, namespace, name string) (ServiceExplanation, error)
+	// ExplainPacket says what becomes of a packet. The error is an
+	// *UnknownError if nobody knows the sender.
+	ExplainPacket(ctx context.Context, q PacketQuery) (PacketExplanation, error)
 	Reload(ctx context.Context) error
 	Ack(revision string) error
 	Release(what string) error
@@ -51,6 +59,12 @@ func (e *InvalidError) Error() string {
 	d := e.Diagnostics[0]
 	return fmt.Sprintf("invalid documents: %s:%d: %s", d.File, d.Line, d.Message)
 }
+
+// UnknownError says that there is nothing of a name, and perhaps what else
+// there is.
+type UnknownError struct{ Message string }
+
+func (e *UnknownError) Error() string { return e.Message }
 
 // Listen opens the socket in a directory that it makes if need be. Group gid
 // (if not negative) may use it; others may not.
@@ -94,7 +108,14 @@ func Serve(ctx context.Context, l net.Listener, b Backend) error {
 
 func handler(b Backend) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, b.Status(), nil) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) {
+		status := b.Status()
+		var err error
+		if r.URL.Query().Has("counters") {
+			err = b.Count(r.Context(), &status)
+		}
+		reply(w, status, err)
+	})
 	mux.HandleFunc("POST /v1/plan", func(w http.ResponseWriter, r *http.Request) {
 		tree, err := readTree(w, r)
 		if err != nil {
@@ -107,6 +128,19 @@ func handler(b Backend) http.Handler {
 	mux.HandleFunc("GET /v1/state", func(w http.ResponseWriter, r *http.Request) {
 		state, err := b.State(r.Context())
 		reply(w, state, err)
+	})
+	mux.HandleFunc("GET /v1/explain/service/{namespace}/{name}", func(w http.ResponseWriter, r *http.Request) {
+		explanation, err := b.ExplainService(r.Context(), r.PathValue("namespace"), r.PathValue("name"))
+		reply(w, explanation, err)
+	})
+	mux.HandleFunc("GET /v1/explain/packet", func(w http.ResponseWriter, r *http.Request) {
+		to, err := ParsePacketTarget(r.URL.Query().Get("to"))
+		if err != nil {
+			reply(w, nil, err)
+			return
+		}
+		trace, err := b.ExplainPacket(r.Context(), PacketQuery{From: r.URL.Query().Get("from"), To: to})
+		reply(w, trace, err)
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, b.Reload(r.Context())) })
 	mux.HandleFunc("POST /v1/ack", func(w http.ResponseWriter, r *http.Request) {
@@ -144,6 +178,10 @@ func reply(w http.ResponseWriter, value any, err error) {
 		var invalid *InvalidError
 		if errors.As(err, &invalid) {
 			code, f.Diagnostics = http.StatusUnprocessableEntity, invalid.Diagnostics
+		}
+		var unknown *UnknownError
+		if errors.As(err, &unknown) {
+			code = http.StatusNotFound
 		}
 		w.WriteHeader(code)
 		value = f

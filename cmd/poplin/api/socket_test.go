@@ -31,14 +31,27 @@ type fakeDaemon struct {
 }
 
 func (f *fakeDaemon) Status() Status { return f.status }
+func (f *fakeDaemon) Count(_ context.Context, s *Status) error {
+	s.ServiceList = []Service{{Name: "web", Frontends: []Frontend{
+		{Kind: "nodePort", Family: "IPv4", Protocol: "TCP", Port: 30080, Counters: &Counters{Connections: 1, Packets: 2, Bytes: 3}},
+		{Kind: "clusterIP", Family: "IPv4", Address: netip.MustParseAddr("10.96.0.1"), Protocol: "TCP", Port: 80},
+	}}}
+	return f.err
+}
 func (f *fakeDaemon) Plan(_ context.Context, tree *Tree) (Plan, error) {
 	f.tree = tree
 	return f.plan, f.err
 }
 func (f *fakeDaemon) State(context.Context) (State, error) { return f.state, f.err }
-func (f *fakeDaemon) Reload(context.Context) error         { return f.note("reload") }
-func (f *fakeDaemon) Ack(revision string) error            { return f.note("ack " + revision) }
-func (f *fakeDaemon) Release(what string) error            { return f.note("release " + what) }
+func (f *fakeDaemon) ExplainService(_ context.Context, namespace, name string) (ServiceExplanation, error) {
+	return ServiceExplanation{Namespace: namespace, Name: name, Selector: map[string]string{"app": "web"}}, f.err
+}
+func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketExplanation, error) {
+	return PacketExplanation{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
+}
+func (f *fakeDaemon) Reload(context.Context) error { return f.note("reload") }
+func (f *fakeDaemon) Ack(revision string) error    { return f.note("ack " + revision) }
+func (f *fakeDaemon) Release(what string) error    { return f.note("release " + what) }
 
 func (f *fakeDaemon) note(what string) error {
 	f.asked = append(f.asked, what)
@@ -106,6 +119,42 @@ func TestStatusAndStateArriveAsTheyWere(t *testing.T) {
 	}
 }
 
+func TestCountersComeOnlyWhenAskedFor(t *testing.T) {
+	daemon := &fakeDaemon{}
+	client := serve(t, daemon)
+	plain, err := client.Status(t.Context())
+	if err != nil || plain.ServiceList != nil {
+		t.Errorf("%+v, %v", plain, err)
+	}
+	var want Status
+	if err := daemon.Count(t.Context(), &want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.StatusCounted(t.Context())
+	if diff := cmp.Diff(want, got, sameAddresses); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	daemon.err = errors.New("no table")
+	if _, err := client.StatusCounted(t.Context()); err == nil || err.Error() != "no table" {
+		t.Error(err)
+	}
+}
+
+func TestExplanationsArrive(t *testing.T) {
+	daemon := &fakeDaemon{}
+	client := serve(t, daemon)
+	for _, name := range []string{"web", "we b/../x", "?"} {
+		if got, err := client.ExplainService(t.Context(), "default", name); err != nil || got.Name != name || got.Selector["app"] != "web" {
+			t.Errorf("%q: %+v, %v", name, got, err)
+		}
+	}
+	daemon.err = &UnknownError{"there is no service default/web"}
+	var unknown *UnknownError
+	if _, err := client.ExplainService(t.Context(), "default", "web"); !errors.As(err, &unknown) || err.Error() != daemon.err.Error() {
+		t.Error(err)
+	}
+}
+
 func TestPlanTakesATree(t *testing.T) {
 	daemon := &fakeDaemon{plan: Plan{APIVersion: APIVersion, Kind: "Plan", Node: "node-1", Operations: []Operation{{Verb: "add", After: "route x"}}}}
 	client := serve(t, daemon)
@@ -133,6 +182,25 @@ func TestCommandsArriveWithTheirWords(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"reload", "ack feature/a&b@1 2", "release 10.244.1.0/24"}, daemon.asked); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestPacketQueriesArriveAsTheyWere(t *testing.T) {
+	client := serve(t, &fakeDaemon{})
+	for _, to := range []string{"10.96.0.10:80/tcp", "[fd96::10]:53/udp", "fd96::10", "192.0.2.1:30080/sctp"} {
+		target, err := ParsePacketTarget(to)
+		if err != nil {
+			t.Error(err)
+		}
+		trace, err := client.ExplainPacket(t.Context(), PacketQuery{From: "default/web 1&2", To: target})
+		if err != nil || trace.To != to || trace.From.Pod != "default/web 1&2" {
+			t.Errorf("%s: %+v, %v", to, trace, err)
+		}
+	}
+	for _, to := range []string{"", "10.96.0.10:0", "10.96.0.10:80/icmp", "10.96.0.10/udp", "web:80", "fd96::10:80/tcp"} {
+		if target, err := ParsePacketTarget(to); err == nil {
+			t.Errorf("%q became %s", to, target)
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ type Status struct {
 	Peers    []Peer     `json:"peers"`
 	Pods     []Pod      `json:"pods"`
 	Services int        `json:"services"`
-	// Endpoints counts endpoints of all frontends, ready and in all.
+	// Endpoints counts the endpoints of all services, ready and in all.
 	Endpoints      int            `json:"endpoints"`
 	EndpointsReady int            `json:"endpointsReady"`
 	ServiceList    []Service      `json:"serviceList"`
@@ -88,6 +88,11 @@ type Overlay struct {
 	Backend string `json:"backend"`
 	Port    uint16 `json:"port,omitempty"`
 	MTU     int    `json:"mtu"`
+	// VTEP is the link-layer address of the node's VXLAN link.
+	VTEP string `json:"vtep,omitempty"`
+	// Former are backends that peers may still use, until they have heard of
+	// the change.
+	Former []string `json:"former,omitempty"`
 	// Offloads are the means by which the udp backend is fast that are in use,
 	// OffloadsMissing those that the kernel lacks or that are turned off: words
 	// such as "vnet tso gso gro".
@@ -129,6 +134,7 @@ type Peer struct {
 	Address   string         `json:"address"`
 	Subnets   []netip.Prefix `json:"subnets"`
 	Backend   string         `json:"backend"`
+	VTEP      string         `json:"vtep,omitempty"`
 	MTU       int            `json:"mtu"`
 	Revision  string         `json:"revision"`
 	Digest    string         `json:"digest"`
@@ -170,10 +176,56 @@ type Service struct {
 	Type       string       `json:"type"`
 	ClusterIPs []netip.Addr `json:"clusterIPs"`
 	// ExternalIPs are load balancer addresses and external IPs.
-	ExternalIPs    []netip.Addr `json:"externalIPs,omitempty"`
-	Ports          []string     `json:"ports"` // 80/TCP, 80:30080/TCP
-	Endpoints      int          `json:"endpoints"`
-	EndpointsReady int          `json:"endpointsReady"`
+	ExternalIPs []netip.Addr `json:"externalIPs,omitempty"`
+	Ports       []string     `json:"ports"` // 80/TCP, 80:30080/TCP
+	// Endpoints counts those that stand behind the cluster IPs, whatever their
+	// states are; one with several ports or addresses counts once.
+	Endpoints int `json:"endpoints"`
+	// EndpointsReady are those that take connections.
+	EndpointsReady int `json:"endpointsReady"`
+	// Announced says which nodes announce its load balancer addresses.
+	Announced []Announced `json:"announced,omitempty"`
+	// Frontends are what it answers on. They are there where counters are
+	// asked for.
+	Frontends []Frontend `json:"frontends,omitempty"`
+}
+
+// Frontend is an address and port, or a range of ports, on which a service
+// answers.
+type Frontend struct {
+	Kind   string `json:"kind"`   // clusterIP, nodePort, loadBalancer, externalIP
+	Family string `json:"family"` // IPv4, IPv6
+	// Address is missing for node ports: they are on this node's addresses.
+	Address  netip.Addr `json:"address,omitzero"`
+	Protocol string     `json:"protocol"` // TCP, UDP, SCTP
+	Port     uint16     `json:"port"`
+	LastPort uint16     `json:"lastPort,omitempty"` // of a range that starts with Port
+	PortName string     `json:"portName,omitempty"`
+	// Endpoints and EndpointsReady are as those of Service.
+	Endpoints      int `json:"endpoints"`
+	EndpointsReady int `json:"endpointsReady"`
+	// Counters are missing where the kernel has none for it yet.
+	Counters *Counters `json:"counters,omitempty"`
+}
+
+// Counters are what this node sent through a frontend since it was made; they
+// outlive changes of endpoints and restarts of the daemon. What was refused or
+// dropped does not count.
+type Counters struct {
+	// Connections that were sent to an endpoint. Packets without connections
+	// (UDP) that belong together for the kernel are one.
+	Connections uint64 `json:"connections"`
+	// Packets and Bytes (of whole IP packets) of these connections, in both
+	// directions. What a link hands on in one piece is one packet.
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Announced says which node answers for a load balancer address on the
+// network between the hosts.
+type Announced struct {
+	Address netip.Addr `json:"address"`
+	Node    string     `json:"node"` // "": none may
 }
 
 // Drift is something of ours that somebody else changed.

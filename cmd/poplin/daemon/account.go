@@ -87,7 +87,10 @@ func (a *account) done(r reconciler.Round) string {
 // plan for it was carried out; 0 for other plans.
 func (a *account) reaction(r reconciler.Round) time.Duration {
 	f := a.facts.revision
-	if f == nil || f.Offered.IsZero() || r.Applied.IsZero() || r.Plan[0].Cause != reconciler.CauseConfig || f.Digest == a.reacted {
+	if f == nil || f.Offered.IsZero() || r.Applied.IsZero() || f.Digest == a.reacted {
+		return 0
+	}
+	if cause := r.Plan[0].Cause; cause != reconciler.CauseConfig && cause != reconciler.CauseStart {
 		return 0
 	}
 	a.reacted = f.Digest

@@ -17,12 +17,16 @@ import (
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/overlay/udp"
+	"github.com/poplin-net/poplin/overlay/wg"
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/announce"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/reconciler/linux"
+	"github.com/poplin-net/poplin/reconciler/listen"
 	"github.com/poplin-net/poplin/reconciler/nft"
 	"github.com/poplin-net/poplin/reconciler/tunnel"
+	"github.com/poplin-net/poplin/reconciler/wireguard"
 	"github.com/poplin-net/poplin/schema/source"
 )
 
@@ -38,7 +42,11 @@ type Daemon struct {
 	watcher    *source.Watcher
 	membership *membership
 	addresses  *addressBook
+	keys       *wg.Keys
+	backends   *backendBook // of the loop's goroutine, as is expiry
+	expiry     *time.Timer  // of the next former backend
 	readiness  *readiness
+	outside    outside
 	account    account
 	notify     notifier
 
@@ -60,9 +68,10 @@ type Daemon struct {
 
 // targets are the places where objects live.
 type targets struct {
-	linux  *linux.Target
-	nft    *nft.Target
-	tunnel *tunnel.Target
+	linux     *linux.Target
+	nft       *nft.Target
+	tunnel    *tunnel.Target
+	wireguard *wireguard.Target
 }
 
 // New reads the state directory. It starts nothing.
@@ -78,16 +87,27 @@ func New(o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
+	backends, err := openBackendBook(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := wg.OpenKeys(o.StateDir)
+	if err != nil {
+		return nil, err
+	}
 	d := &Daemon{
-		o: o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
+		keys:     keys,
+		backends: backends,
+		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
 		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
 		accepted: make(chan struct{}), compiler: compile.New(), unkept: make(chan struct{}, 1),
 		links: reconciler.NewShare(reconciler.KindLink), heard: heardPods{},
 	}
 	d.membership = &membership{o: o, kick: d.kick}
 	prober := health.New(health.Options{
-		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Log: o.Log,
+		Enter: func(netns string, fn func() error) error { return d.targets.linux.Enter(netns, fn) }, Commands: o.ExecProbes, Log: o.Log,
 	})
+	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log}), listeners: listen.New(o.Log)}
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
@@ -227,7 +247,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 		return err
 	}
 	defer d.close()
-	engine := reconciler.NewEngine(d.targets.linux, d.targets.tunnel, d.targets.nft)
+	engine := reconciler.NewEngine(d.targets.linux, d.targets.tunnel, d.targets.wireguard, d.targets.nft)
 	loop := reconciler.NewLoop(engine, d.desire, d.report)
 	d.loop.Store(loop)
 	var tasks sync.WaitGroup
@@ -235,7 +255,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prober := d.readiness.prober
-	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes())}
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run}
 	failed := make(chan error, len(runs))
 	for _, run := range runs {
 		tasks.Go(func() {
@@ -257,6 +277,9 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 func (d *Daemon) open() error {
 	var err error
 	d.targets, err = openTargets(d.o, d.documents.now().Config.Cluster.Meta.Name.Name, false)
+	if err == nil {
+		d.targets.wireguard = wireguard.New(wireguard.Options{Device: compile.WireGuardDevice, Keys: d.keys, Log: d.log})
+	}
 	return err
 }
 
@@ -290,5 +313,9 @@ func (d *Daemon) close() {
 }
 
 func (t targets) close() error {
-	return errors.Join(t.tunnel.Close(), t.nft.Close(), t.linux.Close())
+	err := errors.Join(t.tunnel.Close(), t.nft.Close(), t.linux.Close())
+	if t.wireguard != nil {
+		err = errors.Join(err, t.wireguard.Close())
+	}
+	return err
 }

@@ -38,7 +38,8 @@ type documents struct {
 	problem  string // of the last good copy
 	unsaved  *source.Tree
 
-	keeping sync.Mutex // while the copy is written; before mu
+	keeping sync.Mutex   // while the copy is written; before mu
+	kept    *source.Tree // what this process wrote last; with keeping
 }
 
 // heldRevision waits for an acknowledgement.
@@ -172,7 +173,7 @@ func (d *documents) keep() {
 	if tree == nil {
 		return
 	}
-	err := d.store.Save(*tree)
+	err := d.write(tree)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.unsaved != tree {
@@ -184,6 +185,23 @@ func (d *documents) keep() {
 		return
 	}
 	d.unsaved, d.problem = nil, ""
+}
+
+// write writes a tree over the copy, unless that is it already.
+func (d *documents) write(tree *source.Tree) error {
+	before := d.kept
+	d.kept = nil
+	var err error
+	switch {
+	case before == nil:
+		err = d.store.Save(*tree)
+	case !before.SameVersion(*tree):
+		err = d.store.Replace(*tree)
+	}
+	if err == nil {
+		d.kept = tree
+	}
+	return err
 }
 
 // toKeep reports whether there is something for keep to do.

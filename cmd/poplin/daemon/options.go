@@ -30,6 +30,8 @@ type Options struct {
 	MountNS     string // mount namespace for pods' namespaces, "" for our own
 	SourceQuiet time.Duration
 	SourceMode  source.Mode
+	// ExecProbes lets exec probes of documents run, as the daemon's user.
+	ExecProbes bool
 	// Offloads changes by which means the overlay is fast; see CheckOffloads.
 	Offloads string
 	// Once makes one round without gossip and returns.

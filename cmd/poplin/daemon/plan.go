@@ -11,6 +11,7 @@ import (
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/overlay"
+	"github.com/poplin-net/poplin/overlay/wg"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/health"
@@ -132,7 +133,7 @@ func (d *Daemon) State(ctx context.Context) (api.State, error) {
 func stateOf(f facts, g goal, observed reconciler.State) api.State {
 	s := api.State{
 		APIVersion: api.APIVersion, Kind: "State", Node: f.node, Members: f.members, Underlay: f.underlay,
-		BridgeNetfilter: f.bridgeNF, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
+		BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, KernelWireGuard: f.kernelWG, PublicKey: f.publicKey, Backends: f.backends, RunDir: f.runDir, PodAddresses: f.addresses, Observed: observed, Desired: g.State,
 	}
 	if f.revision != nil {
 		s.Revision = f.revision.ID
@@ -179,6 +180,14 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	if err != nil {
 		return l, err
 	}
+	backends, err := openBackendBook(o.StateDir)
+	if err != nil {
+		return l, err
+	}
+	keys, err := wg.OpenKeys(o.StateDir)
+	if err != nil {
+		return l, err
+	}
 	members, err := overlay.ReadState(o.StateDir, settingsOf(next.Config, o.Node))
 	if err != nil {
 		return l, err
@@ -195,8 +204,9 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 		return l, err
 	}
 	l.facts = facts{
-		node: o.Node, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
-		gossip: true, bridgeNF: host.BridgeNetfilter,
+		node: o.Node, runDir: o.RunDir, revision: next, members: members, addresses: book.pods, observed: l.seen.State,
+		gossip: true, bridgeNF: host.BridgeNetfilter, badChecksums: host.BadChecksumOffload, backends: backends.all(),
+		kernelWG: host.WireGuard, publicKey: keys.Public(),
 		health: lastHealth(o, t.linux.Namespaces(), l.last, next),
 	}
 	for i := range l.facts.members.Peers {
@@ -264,7 +274,8 @@ func PlanOffline(state api.State, dir, node string) (api.Plan, error) {
 		return api.Plan{}, err
 	}
 	f := facts{
-		node: state.Node, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
+		node: state.Node, runDir: state.RunDir, revision: next, members: state.Members, underlay: state.Underlay, bridgeNF: state.BridgeNetfilter,
+		badChecksums: state.BadChecksumOffload, kernelWG: state.KernelWireGuard, publicKey: state.PublicKey, backends: state.Backends,
 		addresses: state.PodAddresses, observed: state.Observed, gossip: true,
 	}
 	if state.PodsReady != nil {
@@ -292,7 +303,11 @@ func readRevision(dir string) (*revision, error) {
 }
 
 func isTunnel(o reconciler.Object) bool {
-	return o.Kind() == reconciler.KindTunnel || o.Kind() == reconciler.KindTunnelPeer
+	switch o.Kind() {
+	case reconciler.KindTunnel, reconciler.KindTunnelPeer, reconciler.KindWireGuard, reconciler.KindWireGuardPeer:
+		return true
+	}
+	return false
 }
 
 // withoutTunnel leaves out what only a running daemon has.

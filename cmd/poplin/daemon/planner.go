@@ -16,11 +16,20 @@ import (
 // facts are everything that a desired state is computed from. The same facts
 // give the same state, in the daemon, for `plan` and offline.
 type facts struct {
-	node      string
-	revision  *revision
-	members   overlay.Snapshot
-	underlay  compile.Underlay
-	bridgeNF  bool
+	node     string
+	revision *revision
+	members  overlay.Snapshot
+	underlay compile.Underlay
+	bridgeNF bool
+	// badChecksums says that this kernel gets the checksums of VXLAN wrong.
+	badChecksums bool
+	// kernelWG says that the kernel has WireGuard devices, publicKey is the
+	// node's, "" if it has none yet.
+	kernelWG  bool
+	publicKey string
+	// backends are those by which peers may reach this node so far.
+	backends  []view.Backend
+	runDir    string
 	addresses map[schema.Name][]netip.Addr // of this node's pods, as last assigned
 	// frozen says that no new addresses may be given to pods: they could not
 	// be kept.
@@ -65,15 +74,16 @@ func reach(f facts, compiler *compile.Compiler) goal {
 	}
 	g := goal{addresses: assigned, problems: problems, standing: standing(f)}
 	g.view = view.View{
-		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(f, g)},
+		Self:  view.Self{Name: f.node, Subnets: claims, Pods: ownPods(f, g), Former: former(f)},
 		Peers: f.heard.peers(c, f.node, f.members),
 	}
 	if !f.gossip {
 		staticPods(c, g.view.Peers)
 	}
-	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, PodAddresses: assigned}
+	g.host = compile.Host{Node: f.node, Underlay: f.underlay, BridgeNetfilter: f.bridgeNF, BadChecksumOffload: f.badChecksums, KernelWireGuard: f.kernelWG, PublicKey: f.publicKey, PodAddresses: assigned, RunDir: f.runDir}
 	g.Result = compiler.Compile(compile.Input{
 		Config: c, View: g.view, Host: g.host, Revision: f.revision.ID, Observed: f.observed,
+		Unheard: f.gossip && !f.members.Joined,
 	})
 	g.problems = append(g.problems, g.Result.Problems...)
 	g.complete = (f.members.Joined || !f.gossip) && !unsettled && len(subnets) > 0
@@ -107,6 +117,12 @@ func foresee(f facts, compiler *compile.Compiler, conflicts []reconciler.Conflic
 		}
 	}
 	return reach(f, compiler)
+}
+
+// former are the backends that peers may still use, beside the documents' own.
+func former(f facts) []view.Backend {
+	own := ownBackend(f.revision.Config.Cluster, f.node)
+	return slices.DeleteFunc(slices.Clone(f.backends), func(b view.Backend) bool { return b == own })
 }
 
 // ownClaims are the claims whose addresses this node uses: confirmed ones,

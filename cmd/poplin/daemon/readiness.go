@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"maps"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/health"
 	"github.com/poplin-net/poplin/schema"
@@ -131,6 +133,21 @@ func (r *readiness) results(c *schema.Config, node string, namespaces map[string
 	}
 	out := healthOf(r.held)
 	maps.Copy(out, r.prober.Results())
+	return out
+}
+
+// unrunProbes are the pods of a node that are never ready because commands of
+// documents do not run there.
+func unrunProbes(o Options, c *schema.Config) []api.Problem {
+	var out []api.Problem
+	for _, p := range c.Pods {
+		if !o.ExecProbes && p.NodeName == o.Node && slices.ContainsFunc(p.Probes, func(probe schema.Probe) bool { return probe.Exec != nil }) {
+			out = append(out, api.Problem{
+				What:   fmt.Sprintf("pod %s has an exec probe, and this node runs no commands out of documents: it is not ready", p.Meta.Name),
+				Remedy: "another kind of probe; or, if whoever writes the documents may run commands here, poplin run --exec-probes (POPLIN_EXEC_PROBES=true)",
+			})
+		}
+	}
 	return out
 }
 

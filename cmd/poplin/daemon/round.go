@@ -22,12 +22,16 @@ const diskRetry = 5 * time.Second
 func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (reconciler.Desired, error) {
 	revision := d.documents.now()
 	c := revision.Config
-	f := facts{node: d.o.Node, revision: revision, addresses: d.addresses.pods, observed: observed.State, gossip: !d.o.Once, standing: d.standing, links: d.links.Of(observed.State), heard: d.heard}
+	f := facts{
+		node: d.o.Node, runDir: d.o.RunDir, revision: revision, addresses: d.addresses.pods, observed: observed.State,
+		gossip: !d.o.Once, standing: d.standing, links: d.links.Of(observed.State), heard: d.heard,
+	}
 	host, err := d.targets.linux.Facts(ctx)
 	if err != nil {
 		return reconciler.Desired{}, err
 	}
-	f.bridgeNF = host.BridgeNetfilter
+	f.bridgeNF, f.badChecksums = host.BridgeNetfilter, host.BadChecksumOffload
+	f.kernelWG = host.WireGuard
 	var underlayProblem error
 	f.underlay, underlayProblem = underlayOf(ctx, d.targets.linux, d.o, revision)
 	if underlayProblem != nil {
@@ -39,6 +43,11 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 			return reconciler.Desired{}, err
 		}
 		f.members = d.membership.snapshot()
+		d.expireBackends(f)
+		f.backends = d.backends.all()
+	}
+	if f.publicKey, err = d.publicKey(f); err != nil {
+		return reconciler.Desired{}, err
 	}
 	namespaces := d.targets.linux.Namespaces()
 	if f.gossip {
@@ -103,9 +112,11 @@ func preferFamily(addresses []netip.Addr, family string) []netip.Addr {
 // announce tells the other nodes about this one.
 func (d *Daemon) announce(r *revision, g goal) {
 	a := overlay.Announcement{
-		Underlay: advertised(r.Config, d.o.Node, g.host.Underlay.Addresses), Backend: string(r.Config.Cluster.Overlay.Backend), Port: r.Config.Cluster.Overlay.Port,
-		MTU: g.MTU, Revision: r.ID, Digest: r.Digest, Health: true,
+		Underlay:  advertised(r.Config, d.o.Node, g.host.Underlay.Addresses),
+		Transport: transportOf(d.announced(r.Config.Cluster)), MTU: g.MTU,
+		NeedsDaemon: needsDaemon(d.announced(r.Config.Cluster), g.host), Revision: r.ID, Digest: r.Digest, Health: true,
 	}
+	a.PublicKey = g.host.PublicKey
 	if rejected := d.documents.state().rejected; rejected != nil {
 		a.Rejected = &overlay.Rejection{Revision: rejected.Revision, Error: firstError(rejected.Diagnostics)}
 	}
@@ -126,6 +137,7 @@ func advertised(c *schema.Config, self string, addresses []netip.Addr) []netip.A
 // report keeps the account of a round. It runs on the loop's goroutine.
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
+	d.backendReady(r)
 	if d.documents.toKeep() {
 		select {
 		case d.unkept <- struct{}{}:
@@ -133,6 +145,9 @@ func (d *Daemon) report(r reconciler.Round) {
 		}
 	}
 	d.logRound(r)
+	if a := d.account.read(); a.facts.revision != nil {
+		d.outside.follow(r, a.facts, a.goal)
+	}
 	// Pods whose interface came or went are to be announced; the round after
 	// this one does it.
 	if before := d.standing; !maps.Equal(before, d.stand(r)) {

@@ -44,8 +44,12 @@ func (d *Daemon) Status() api.Status {
 	fillNode(&s, a)
 	fillMembers(&s, a)
 	fillServices(&s, a.goal.Services)
+	fillAnnounced(&s, a.goal.Outside.Balancers)
 	d.fillTunnel(&s)
-	s.Problems = append(problemsOf(docs, a), d.orphans()...)
+	s.Problems = slices.Concat(problemsOf(docs, a), d.orphans(), d.fullTables(), closedSockets(d.outside.listeners.Problems()))
+	if docs.current != nil {
+		s.Problems = append(s.Problems, unrunProbes(d.o, docs.current.Config)...)
+	}
 	return s
 }
 
@@ -64,7 +68,11 @@ func fillNode(s *api.Status, a accountState) {
 	}
 	c := a.facts.revision.Config
 	s.Underlay = api.Underlay{Link: g.host.Underlay.Link, Addresses: g.host.Underlay.Addresses, MTU: g.host.Underlay.MTU}
-	s.Overlay = api.Overlay{Backend: string(c.Cluster.Overlay.Backend), Port: c.Cluster.Overlay.Port, MTU: g.MTU}
+	own := ownBackend(c.Cluster, s.Node)
+	s.Overlay = api.Overlay{Backend: own.Kind, Port: own.Port, MTU: g.MTU, VTEP: transportOf(own).VTEP}
+	for _, f := range g.view.Self.Former {
+		s.Overlay.Former = append(s.Overlay.Former, f.String())
+	}
 	for _, sub := range g.Subnets {
 		out := api.Subnet{CIDRs: sub.Prefixes, Class: "claimed", Bridge: sub.Bridge, Pods: podsIn(sub, g)}
 		if sub.Pinned {
@@ -126,7 +134,7 @@ func fillMembers(s *api.Status, a accountState) {
 	}
 	for _, p := range peersOf(a.facts.revision.Config, s.Node, members) {
 		out := api.Peer{
-			Name: p.Name, State: string(p.State), Subnets: p.Subnets, Backend: p.Backend.Kind, MTU: p.MTU,
+			Name: p.Name, State: string(p.State), Subnets: p.Subnets, Backend: p.Backend.Kind, VTEP: transportOf(compile.Reached(a.facts.revision.Config.Cluster, p)).VTEP, MTU: p.MTU,
 			External: external(a.facts.revision.Config, p.Name),
 		}
 		if len(p.Underlay) > 0 {
@@ -181,9 +189,9 @@ func fillServices(s *api.Status, all []services.Service) {
 			out.Ports = append(out.Ports, fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol))
 		}
 		for _, f := range svc.Frontends {
-			if f.Kind == services.ClusterIP {
-				out.Endpoints += f.Total
-				out.EndpointsReady += f.Ready
+			// An endpoint is behind several ports, and has several addresses.
+			if f.Kind == services.ClusterIP && f.Total > out.Endpoints {
+				out.Endpoints, out.EndpointsReady = f.Total, f.Ready
 			}
 		}
 		s.Endpoints += out.Endpoints
@@ -281,5 +289,6 @@ func problemsOf(docs documentsState, a accountState) []api.Problem {
 		add(p.What, p.Remedy)
 	}
 	out = append(out, emptyPools(a.goal.Services)...)
+	out = append(out, unannounced(a.goal.Outside.Balancers)...)
 	return out
 }

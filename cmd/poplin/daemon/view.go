@@ -47,7 +47,7 @@ func (h heardPods) peers(c *schema.Config, self string, members overlay.Snapshot
 		if peers[name] == nil {
 			peers[name] = &view.Peer{
 				Name: name, State: view.Failed,
-				Backend: view.Backend{Kind: string(c.Cluster.Overlay.Backend), Port: c.Cluster.Overlay.Port},
+				Backend: ownBackend(c.Cluster, name),
 			}
 			if !members.Joined {
 				peers[name].State = view.Alive
@@ -60,6 +60,7 @@ func (h heardPods) peers(c *schema.Config, self string, members overlay.Snapshot
 		p.Underlay, p.MTU = underlayAddresses(n), 0
 		if n.External {
 			p.State = view.Alive
+			p.Backend.MAC = n.VTEPMAC
 		}
 	}
 	for _, m := range members.Peers {
@@ -72,7 +73,7 @@ func (h heardPods) peers(c *schema.Config, self string, members overlay.Snapshot
 		p := peer(m.Name)
 		p.Underlay, p.MTU = m.Underlay, m.MTU
 		if m.Backend != "" {
-			p.Backend = view.Backend{Kind: m.Backend, Port: m.Port}
+			p.Backend, p.PublicKey = backendOf(m), m.PublicKey
 		}
 		p.State = view.Failed
 		if m.State == overlay.PeerAlive || !members.Joined {

@@ -91,7 +91,7 @@ func Plan(o Options) (Lab, error) {
 // is told that it is.
 func daemonArguments(hosts []Host, index int, meet bool) []string {
 	host := hosts[index]
-	args := []string{"run", "--node", host.Name, "--key-file", keyInside}
+	args := []string{"run", "--exec-probes", "--node", host.Name, "--key-file", keyInside}
 	if !meet {
 		return args
 	}
@@ -119,7 +119,7 @@ func checkTun(config *schema.Config, backend string) error {
 	if backend == "" && config.Cluster != nil {
 		backend = string(config.Cluster.Overlay.Backend)
 	}
-	if backend != string(schema.BackendUDP) {
+	if backend != string(schema.BackendUDP) && backend != string(schema.BackendWireGuard) {
 		return nil
 	}
 	if err := unix.Access(tunDevice, unix.R_OK|unix.W_OK); err != nil {

@@ -105,9 +105,9 @@ func TestDaemonArguments(t *testing.T) {
 		strings.Join(daemonArguments(hosts, 2, false), " "),
 	}
 	want := []string{
-		"run --node node-1 --key-file /run/poplin-lab/gossip.key --join 192.0.2.2,192.0.2.3 --bootstrap",
-		"run --node node-3 --key-file /run/poplin-lab/gossip.key --join 192.0.2.1,192.0.2.2",
-		"run --node node-3 --key-file /run/poplin-lab/gossip.key",
+		"run --exec-probes --node node-1 --key-file /run/poplin-lab/gossip.key --join 192.0.2.2,192.0.2.3 --bootstrap",
+		"run --exec-probes --node node-3 --key-file /run/poplin-lab/gossip.key --join 192.0.2.1,192.0.2.2",
+		"run --exec-probes --node node-3 --key-file /run/poplin-lab/gossip.key",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)

@@ -28,7 +28,6 @@ type Figure struct {
 	// much of a ratio; 0: nothing.
 	Floor float64 `json:"floor,omitempty"`
 	Met   *bool   `json:"met,omitempty"`
-	Note  string  `json:"note,omitempty"`
 }
 
 // Report is all that a bench found out. Fields are only ever added.

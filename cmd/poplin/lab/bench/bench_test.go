@@ -40,7 +40,7 @@ func TestKubeProxyLayout(t *testing.T) {
 
 // The trees are valid, with the number of services that they are named after.
 func TestTree(t *testing.T) {
-	sizes := []Size{{3, 1}, {700, 4}}
+	sizes := []Size{{4, 1}, {700, 4}}
 	for _, s := range sizes {
 		x := tree{t.TempDir(), sizes}
 		if err := x.start(); err != nil {

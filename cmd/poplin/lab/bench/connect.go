@@ -77,6 +77,8 @@ func Serve(ctx context.Context, address string) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
+	var serving sync.WaitGroup
+	defer serving.Wait()
 	for {
 		conn, err := listener.Accept()
 		if ctx.Err() != nil {
@@ -85,10 +87,10 @@ func Serve(ctx context.Context, address string) error {
 		if err != nil {
 			return err
 		}
-		if err := conn.(*net.TCPConn).SetLinger(0); err != nil && ctx.Err() == nil {
-			conn.Close()
-			continue
-		}
-		conn.Close()
+		serving.Go(func() {
+			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { conn.Close() })()
+			_, _ = conn.Read(make([]byte, 1)) // until the client resets it
+		})
 	}
 }

@@ -176,7 +176,7 @@ func (b *services) changes(ctx context.Context, s Size, t tree) error {
 		return err
 	}
 	defer log.close()
-	changed, extra := max(s.Services/3, 1), s.Services // services that are not measured
+	changed, extra := s.Services/3, s.Services // services that are not measured
 	variant := 0
 	steps := []struct {
 		what string // "": to go back to what was

@@ -25,8 +25,8 @@ func ParseSize(text string) (Size, error) {
 	if strings.Contains(text, "x") {
 		form, args = "%dx%d", append(args, &s.Endpoints)
 	}
-	if _, err := fmt.Sscanf(text, form, args...); err != nil || s.Services < 3 || s.Services > maxServices || s.Endpoints < 1 || s.Endpoints > 100 {
-		return s, fmt.Errorf("size %q: want SERVICESxENDPOINTS with 3 to %d services and 1 to 100 endpoints", text, maxServices)
+	if _, err := fmt.Sscanf(text, form, args...); err != nil || s.Services < 4 || s.Services > maxServices || s.Endpoints < 1 || s.Endpoints > 100 {
+		return s, fmt.Errorf("size %q: want SERVICESxENDPOINTS with 4 to %d services and 1 to 100 endpoints", text, maxServices)
 	}
 	return s, nil
 }
