@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -326,6 +327,34 @@ func TestSocketKeepsTheContract(t *testing.T) {
 		if _, err := a.Write(0, []udp.Datagram{{Data: []byte("x"), Addr: b.Local()}}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("write after close: %v", err)
 		}
+	}
+}
+
+// Several who close at once, as a reader that was woken and who woke it do,
+// close once.
+func TestSocketClosedByMany(t *testing.T) {
+	for range 50 {
+		conn, err := udp.Listen(addr("127.0.0.1:0"), all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var group sync.WaitGroup
+		group.Go(func() {
+			for {
+				if _, err := conn.Read(0, []udp.Datagram{{Data: make([]byte, 10)}}); err != nil {
+					conn.Close()
+					return
+				}
+			}
+		})
+		group.Go(func() { conn.Close() })
+		group.Go(func() { conn.Close() })
+		group.Wait()
+		again, err := udp.Listen(conn.Local(), all)
+		if err != nil {
+			t.Fatalf("it is not closed: %v", err)
+		}
+		again.Close()
 	}
 }
 

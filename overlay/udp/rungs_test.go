@@ -304,7 +304,7 @@ func TestKernelFlood(t *testing.T) {
 	a.open(b, false)
 	b.open(a, false)
 	b.must("ip address add 192.0.2.99/24 dev eth0")
-	quiet := transferBytes(t, b, a, "10.244.1.1:7000", 32<<20)
+	quiet := transferBytes(t, b, a, "10.244.1.1:7000", 8<<20)
 	var flood udp.Conn
 	var err error
 	b.do(func() { flood, err = udp.Listen(addr("192.0.2.99:0"), all) })
@@ -323,7 +323,7 @@ func TestKernelFlood(t *testing.T) {
 		}
 		flood.Close()
 	}()
-	flooded := transferBytes(t, b, a, "10.244.1.1:7001", 32<<20)
+	flooded := transferBytes(t, b, a, "10.244.1.1:7001", 8<<20)
 	stop()
 	<-ended
 	drops := a.tunnel.Counters().Drops[udp.UnknownPeer]

@@ -169,10 +169,10 @@ func (t *tun) read(fd int, room []byte, b *Burst) (int, unix.Errno) {
 		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&room[0])), uintptr(len(room)))
 		return int(n), errno
 	}
-	vector := [2]unix.Iovec{
-		{Base: (*byte)(unsafe.Pointer(&b.Offload)), Len: uint64(offloadSize)},
-		{Base: &room[0], Len: uint64(len(room))},
-	}
+	var vector [2]unix.Iovec
+	vector[0].Base, vector[1].Base = (*byte)(unsafe.Pointer(&b.Offload)), &room[0]
+	vector[0].SetLen(offloadSize)
+	vector[1].SetLen(len(room))
 	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(len(vector)))
 	if errno == 0 && int(n) < offloadSize {
 		return 0, unix.EIO
@@ -188,11 +188,13 @@ func (t *tun) Write(lane int, o Offload, parts [][]byte) error {
 	var vector [1 + maxParts]unix.Iovec
 	k := 0
 	if t.rungs.Has(VNet) {
-		vector[0] = unix.Iovec{Base: (*byte)(unsafe.Pointer(&o)), Len: uint64(offloadSize)}
+		vector[0].Base = (*byte)(unsafe.Pointer(&o))
+		vector[0].SetLen(offloadSize)
 		k = 1
 	}
 	for _, p := range parts {
-		vector[k] = unix.Iovec{Base: unsafe.SliceData(p), Len: uint64(len(p))}
+		vector[k].Base = unsafe.SliceData(p)
+		vector[k].SetLen(len(p))
 		k++
 	}
 	fd := t.list[lane%len(t.list)]
