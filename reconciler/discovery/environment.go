@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,15 @@ func Environment(list []*schema.Service) []Variable {
 		distinct = append(distinct, v)
 	}
 	return distinct
+}
+
+// SameVariables reports whether a service has the variables that another one
+// has, without making them.
+func SameVariables(a, b *schema.Service) bool {
+	return a == b || a.Meta.Name == b.Meta.Name && slices.Equal(a.ClusterIPs, b.ClusterIPs) &&
+		slices.EqualFunc(a.Ports, b.Ports, func(a, b schema.ServicePort) bool {
+			return a.Name == b.Name && a.Protocol == b.Protocol && a.Port == b.Port
+		})
 }
 
 // appendVariables adds those of a service.

@@ -49,6 +49,31 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// Services that are said to have the same variables have them.
+func TestSameVariables(t *testing.T) {
+	paths, err := filepath.Glob("testdata/environment/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []*schema.Service
+	for _, path := range paths {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, servicesIn(inputOf(t, archive), "default")...)
+		all = append(all, servicesIn(inputOf(t, archive), "default")...) // the same text once more
+	}
+	for _, a := range all {
+		for _, b := range all {
+			equal := slices.Equal(discovery.Environment([]*schema.Service{a}), discovery.Environment([]*schema.Service{b}))
+			if a.Meta.Name == b.Meta.Name && equal != discovery.SameVariables(a, b) || discovery.SameVariables(a, b) && !equal {
+				t.Errorf("%s at %s and %s: the variables are the same is %v", a.Meta.Name, a.Place, b.Place, equal)
+			}
+		}
+	}
+}
+
 func servicesIn(in discovery.Input, namespace string) []*schema.Service {
 	var out []*schema.Service
 	for _, s := range in.Services {
