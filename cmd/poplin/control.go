@@ -40,6 +40,15 @@ func newReleaseCommand() *cobra.Command {
 		func(ctx context.Context, c *api.Client, args []string) error { return c.Release(ctx, args[0]) })
 }
 
+func newRekeyCommand() *cobra.Command {
+	c := newControlCommand("rekey", "Make another WireGuard key for this node", "poplin rekey", cobra.NoArgs,
+		func(ctx context.Context, c *api.Client, _ []string) error { return c.Rekey(ctx) })
+	c.Long = `Make another WireGuard key for this node. The other nodes hear the public part
+within a second; until then packets wait, or are sent again. A node whose key
+stands in its Node document is refused: take it out first.`
+	return c
+}
+
 func newCleanupCommand() *cobra.Command {
 	var host hostFlags
 	var yes, sysctls bool

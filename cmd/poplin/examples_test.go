@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"encoding/base64"
 	"fmt"
 	"net/netip"
 	"os"
@@ -70,6 +72,7 @@ func stateOfExample(config *schema.Config, self *schema.Node) api.State {
 			s.Members.Peers = append(s.Members.Peers, overlay.Peer{
 				Name: n.Name.Name, State: overlay.PeerAlive, Underlay: n.Addresses, MTU: 1500,
 				Backend: string(config.Cluster.Overlay.Backend), Port: config.Cluster.Overlay.Port,
+				PublicKey: cmp.Or(n.PublicKey, base64.StdEncoding.EncodeToString(append(make([]byte, 31), byte(i)))),
 			})
 		}
 		claim := netip.MustParsePrefix(fmt.Sprintf("10.244.%d.0/24", 100+i))

@@ -29,6 +29,7 @@ var importRules = []importRule{
 	{"overlay", nil, "gossip decides who owns what from records alone, so that a model can test it"},
 	{"overlay/udp", nil, "the tunnel's data path knows peers and packets, no documents and no plans"},
 	{"overlay/udp/udptest", []string{"overlay/udp"}, "in-memory devices and networks for tests of the tunnel"},
+	{"overlay/probe", nil, "asks addresses; which ones, and what comes of it, is decided elsewhere"},
 	{"overlay/wg", nil, "the wireguard backend's data path knows keys and peers, no documents and no plans"},
 	{"reconciler", nil, "the engine knows no netlink, no YAML and no gossip: only objects"},
 	{"reconciler/view", nil, "plain values, so that everything pure can read them"},
@@ -47,7 +48,7 @@ var importRules = []importRule{
 	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile", "reconciler/discovery/dns"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
 	{"cmd/poplin/lab", []string{"schema", "schema/source", "cmd/poplin/api"}, "the lab runs the real binary: a daemon inside it would be another one"},
 	{"cmd/poplin/lab/bench", []string{"cmd/poplin/lab"}, "measures from outside what the real binary does"},
-	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/discovery", "reconciler/discovery/dns", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
+	{"cmd/poplin/daemon", []string{"schema", "schema/source", "overlay", "overlay/probe", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/discovery", "reconciler/discovery/dns", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
 	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "reconciler/discovery", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
 }
 
@@ -78,7 +79,7 @@ var libraryRules = []libraryRule{
 	{"net", append(notIn(pure), "reconciler"), "pure: addresses are netip values; the engine formats MAC addresses with it"},
 	{"syscall", notIn(append(pure, "reconciler")), "pure"},
 	{"golang.org/x/sys", notIn(append(pure, "reconciler")), "pure"},
-	{"unsafe", []string{"overlay/udp", "reconciler/discovery/dns", "reconciler/linux", "reconciler/nft", "cmd/poplin/lab"}, "for system calls only"},
+	{"unsafe", []string{"overlay/udp", "reconciler/discovery/dns", "reconciler/linux", "reconciler/nft", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "for system calls only"},
 }
 
 // pure are the packages without effects.

@@ -51,6 +51,9 @@ func benchOverlay(cmd *cobra.Command, name string, o benchOverlayOptions) error 
 	if o.output != "text" && o.output != "json" {
 		return withCode(exitUsage, fmt.Errorf("--output %s: want text or json", o.output))
 	}
+	if err := bench.CheckPaths(o.paths); err != nil {
+		return withCode(exitUsage, err)
+	}
 	report, err := bench.Overlay(cmd.Context(), bench.OverlayOptions{
 		Name: name, Paths: o.paths, Rounds: o.rounds, While: o.while,
 		Progress: func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) },

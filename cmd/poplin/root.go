@@ -40,6 +40,7 @@ POPLIN_STATE_DIR. Exit codes: 0 done, in sync; 1 differences; 2 usage;
 		newReloadCommand(),
 		newAckCommand(),
 		newReleaseCommand(),
+		newRekeyCommand(),
 		newCleanupCommand(),
 		newLabCommand(),
 		newVersionCommand(),

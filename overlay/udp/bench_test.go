@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
@@ -13,11 +14,34 @@ import (
 type endless struct {
 	packets []Datagram
 	next    int
+
+	offload  Offload
+	burst    []byte
+	segments Datagram
 }
 
 func (e *endless) take() Datagram {
 	e.next = (e.next + 1) % len(e.packets)
 	return e.packets[e.next]
+}
+
+// bulk makes the device and the connection give bursts of a flow, too.
+func (e *endless) bulk() {
+	flow := segments{tcp: true, options: 12, size: 1400, payload: make([]byte, 40*1400)}
+	m := newMerger()
+	var data []byte
+	for i, p := range flow.packets() {
+		data = append(data, p...)
+		f, _ := parseFlow(p)
+		if i == 0 {
+			m.start(p, f, true)
+		} else {
+			m.add(p, f)
+		}
+	}
+	e.offload = m.finish()
+	e.burst = bytes.Join(m.parts, nil)
+	e.segments = Datagram{Data: data, Segment: 1452, Addr: netip.MustParseAddrPort("192.0.2.2:8285")}
 }
 
 type endlessDevice struct{ *endless }
@@ -28,6 +52,10 @@ func (d endlessDevice) Close() error { return nil }
 func (d endlessDevice) Lanes() int { return 1 }
 
 func (d endlessDevice) Read(_ int, room []byte, bursts []Burst) (int, error) {
+	if d.burst != nil {
+		bursts[0] = Burst{Offload: d.offload, Data: room[:copy(room, d.burst)]}
+		return 1, nil
+	}
 	for i := range bursts {
 		data := d.take().Data
 		bursts[i] = Burst{Data: room[:copy(room, data)]}
@@ -46,6 +74,11 @@ func (c endlessConn) Close() error          { return nil }
 func (c endlessConn) Lanes() int { return 1 }
 
 func (c endlessConn) Read(_ int, batch []Datagram) (int, error) {
+	if c.burst != nil {
+		d := &batch[0]
+		d.Data, d.Segment, d.Addr = append(d.Data[:0], c.segments.Data...), c.segments.Segment, c.segments.Addr
+		return 1, nil
+	}
 	for i := range batch {
 		d := c.take()
 		batch[i].Data, batch[i].Addr = append(batch[i].Data[:0], d.Data...), d.Addr
@@ -107,6 +140,56 @@ func BenchmarkPath(b *testing.B) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// bulkPath returns a function that moves a burst of 40 packets, between the
+// peers of cluster.
+func bulkPath(in bool) func() error {
+	e := new(endless)
+	e.bulk()
+	conn, device := endlessConn{e}, &accepting{endlessDevice: endlessDevice{e}}
+	t := New(Options{Device: device, Conn: conn, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if in {
+		t.SetPeers(cluster())
+		return newInbound(t, conn, 0).round
+	}
+	t.SetPeers([]Peer{peerOf("node-1", "192.0.2.1:8285", "10.244.1.0/24")})
+	return newOutbound(t, 0).round
+}
+
+// accepting is a device to which packets are merged.
+type accepting struct{ endlessDevice }
+
+func (*accepting) Rungs() Rungs { return AllRungs }
+
+func BenchmarkBulk(b *testing.B) {
+	for _, direction := range []string{"outbound", "inbound"} {
+		b.Run(direction, func(b *testing.B) {
+			round := bulkPath(direction == "inbound")
+			b.SetBytes(1400)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; i < b.N; i += 40 { // one iteration is one packet
+				if err := round(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func TestBulkAllocatesNothing(t *testing.T) {
+	for _, in := range []bool{false, true} {
+		round := bulkPath(in)
+		allocations := testing.AllocsPerRun(100, func() {
+			if err := round(); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if allocations != 0 {
+			t.Errorf("inbound %t: %v allocations in a burst", in, allocations)
 		}
 	}
 }

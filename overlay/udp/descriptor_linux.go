@@ -28,7 +28,8 @@ type descriptors struct {
 	wake int // an eventfd that polls as readable once close was called
 	// hold is whether there are enough processors (GOMAXPROCS) to keep one
 	// while waiting.
-	hold bool
+	hold    bool
+	closing atomic.Bool
 	// users counts calls under way, plus closed once close was called. The
 	// descriptors are closed by the last of them, so that none of the numbers
 	// is given out again while a call uses it.
@@ -71,13 +72,12 @@ func (d *descriptors) release() {
 
 // close makes calls end with net.ErrClosed. It may be called again.
 func (d *descriptors) close() {
-	if d.users.Add(1) > closed {
-		d.users.Add(-1)
+	if d.closing.Swap(true) {
 		return
 	}
+	d.users.Add(closed + 1)    // as a user itself, until all who wait are woken
 	one := [8]byte{0: 1, 7: 1} // not zero in either byte order
 	_, _ = unix.Write(d.wake, one[:])
-	d.users.Add(closed)
 	d.leave()
 }
 

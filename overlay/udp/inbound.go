@@ -67,20 +67,28 @@ func (r *inbound) round() error {
 	}
 	table := r.tunnel.table.Load()
 	for i := range r.batch[:n] {
-		d := &r.batch[i]
-		data, size := d.Data, d.Segment
-		if size == 0 || size > len(data) {
-			size = len(data)
-		}
-		for {
-			r.take(table, d.Addr, data[:min(size, len(data)):min(size, len(data))])
-			if data = data[min(size, len(data)):]; len(data) == 0 {
-				break
-			}
-		}
+		r.split(table, &r.batch[i])
 	}
 	r.flush()
 	return nil
+}
+
+// split takes the packets of a datagram. Of a stranger's, it does not look at
+// each: a flood is no reason to stop working.
+func (r *inbound) split(table *table, d *Datagram) {
+	data, size := d.Data, d.Segment
+	if size == 0 || size >= len(data) {
+		r.take(table, d.Addr, data)
+		return
+	}
+	if _, known := table.byAddress[d.Addr.Addr()]; !known {
+		r.drop(uint64((len(data)+size-1)/size), UnknownPeer, nil, d.Addr, data[:size], nil)
+		return
+	}
+	for ; len(data) > size; data = data[size:] {
+		r.take(table, d.Addr, data[:size:size])
+	}
+	r.take(table, d.Addr, data)
 }
 
 // take accepts a packet or drops it.

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +38,7 @@ type site struct {
 	tunnel *udp.Tunnel
 	local  netip.AddrPort
 	tuning udp.Tuning
+	wrap   func(udp.Conn) udp.Conn // nil: none
 	ended  chan error
 	stop   context.CancelFunc
 }
@@ -97,6 +99,9 @@ func (s *site) open(other *site, ipv6 bool) {
 	})
 	if err != nil {
 		s.t.Fatal(err)
+	}
+	if s.wrap != nil {
+		conn = s.wrap(conn)
 	}
 	s.tunnel = udp.New(udp.Options{Device: device, Conn: conn, Log: slog.New(slog.NewTextHandler(s.t.Output(), nil))})
 	s.tunnel.SetPeers([]udp.Peer{other.peer(ipv6)})
@@ -165,9 +170,15 @@ func TestKernelTraffic(t *testing.T) {
 	}
 }
 
-// transfer sends 32 MiB from one site to an address of the other and compares
-// checksums.
+// transfer sends some MiB from one site to an address of the other and
+// compares checksums.
 func transfer(t *testing.T, from, to *site, address string) {
+	t.Helper()
+	transferBytes(t, from, to, address, 8<<20)
+}
+
+// transferBytes does so with a number of bytes, and returns Mbit/s.
+func transferBytes(t *testing.T, from, to *site, address string, size int64) float64 {
 	t.Helper()
 	var listener net.Listener
 	var conn net.Conn
@@ -192,7 +203,7 @@ func transfer(t *testing.T, from, to *site, address string) {
 	}
 	defer conn.Close()
 	sum := sha256.New()
-	start, size := time.Now(), int64(32<<20)
+	start := time.Now()
 	if _, err := io.Copy(io.MultiWriter(conn, sum), io.LimitReader(rand.Reader, size)); err != nil {
 		t.Fatal(err)
 	}
@@ -200,8 +211,12 @@ func transfer(t *testing.T, from, to *site, address string) {
 	if want, got := fmt.Sprintf("%x", sum.Sum(nil)), <-received; got != want {
 		t.Errorf("to %s: received %s, sent %s", address, got, want)
 	}
-	t.Logf("to %s: %.0f Mbit/s", address, float64(size*8)/time.Since(start).Seconds()/1e6)
+	rate := float64(size*8) / time.Since(start).Seconds() / 1e6
+	t.Logf("to %s: %.0f Mbit/s", address, rate)
+	return rate
 }
+
+func addr(text string) netip.AddrPort { return netip.MustParseAddrPort(text) }
 
 func TestKernelForged(t *testing.T) {
 	if !inFreshNamespace(t) {
@@ -312,6 +327,34 @@ func TestSocketKeepsTheContract(t *testing.T) {
 		if _, err := a.Write(0, []udp.Datagram{{Data: []byte("x"), Addr: b.Local()}}); !errors.Is(err, net.ErrClosed) {
 			t.Errorf("write after close: %v", err)
 		}
+	}
+}
+
+// Several who close at once, as a reader that was woken and who woke it do,
+// close once.
+func TestSocketClosedByMany(t *testing.T) {
+	for range 50 {
+		conn, err := udp.Listen(addr("127.0.0.1:0"), all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var group sync.WaitGroup
+		group.Go(func() {
+			for {
+				if _, err := conn.Read(0, []udp.Datagram{{Data: make([]byte, 10)}}); err != nil {
+					conn.Close()
+					return
+				}
+			}
+		})
+		group.Go(func() { conn.Close() })
+		group.Go(func() { conn.Close() })
+		group.Wait()
+		again, err := udp.Listen(conn.Local(), all)
+		if err != nil {
+			t.Fatalf("it is not closed: %v", err)
+		}
+		again.Close()
 	}
 }
 

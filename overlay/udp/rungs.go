@@ -37,8 +37,7 @@ const (
 	// Ports: flows have one of a few source ports, so that network cards and
 	// routers spread them. Without it all is sent from the local port.
 	Ports
-	// Spin: look again for a moment before going to sleep; on hosts with four
-	// processors and more.
+	// Spin: look again for a moment before going to sleep.
 	Spin
 
 	endOfRungs

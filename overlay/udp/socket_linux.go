@@ -33,10 +33,11 @@ type sockets struct {
 }
 
 type socketLane struct {
-	fd   int
-	in   *receiver
-	out  *sender
-	spin spinner
+	empty bool // nothing was left when it was last read
+	fd    int
+	in    *receiver
+	out   *sender
+	spin  spinner
 }
 
 // Listen opens UDP sockets at the address, in the network namespace of the
@@ -84,7 +85,7 @@ func (s *sockets) open(o Tuning) error {
 				return fmt.Errorf("UDP_GRO: %w", err)
 			}
 		}
-		s.lanes = append(s.lanes, socketLane{fd, newReceiver(s.rungs), newSender(s.rungs), spin})
+		s.lanes = append(s.lanes, socketLane{fd: fd, in: newReceiver(s.rungs), out: newSender(s.rungs), spin: spin})
 	}
 	s.senders = s.list[:1:1]
 	for len(s.senders) < sourcePorts && s.rungs.Has(Ports) {
@@ -189,11 +190,17 @@ func (s *sockets) Read(lane int, batch []Datagram) (int, error) {
 	}
 	defer s.leave()
 	l := &s.lanes[lane]
+	if l.empty && !l.spin.again() {
+		if err := s.await(l.fd, unix.POLLIN); err != nil {
+			return 0, err
+		}
+	}
 	for {
 		n, errno := l.in.receive(l.fd, batch)
 		switch errno {
 		case 0:
 			l.spin.found()
+			l.empty = n < l.in.most(batch)
 			return n, nil
 		case unix.EAGAIN:
 			if l.spin.again() {

@@ -133,7 +133,7 @@ func (t *tun) Read(lane int, room []byte, bursts []Burst) (int, error) {
 		return 0, net.ErrClosed
 	}
 	defer t.leave()
-	fd, n := t.list[lane], 0
+	fd, n, slept := t.list[lane], 0, false
 	for n < len(bursts) && len(room) >= maxBurst {
 		size, errno := t.read(fd, room[:maxBurst], &bursts[n])
 		switch {
@@ -142,12 +142,16 @@ func (t *tun) Read(lane int, room []byte, bursts []Burst) (int, error) {
 			room = room[size:]
 			n++
 			t.spinners[lane].found()
+			if slept && n == 1 && bursts[0].Offload.Kind == segmentsNone {
+				return n, nil // probably alone, and somebody waits for it
+			}
 		case n > 0: // an error, being final, comes again
 			return n, nil
 		case errno == unix.EAGAIN:
 			if t.spinners[lane].again() {
 				continue
 			}
+			slept = true
 			if err := t.await(fd, unix.POLLIN); err != nil {
 				return 0, err
 			}
@@ -165,10 +169,10 @@ func (t *tun) read(fd int, room []byte, b *Burst) (int, unix.Errno) {
 		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&room[0])), uintptr(len(room)))
 		return int(n), errno
 	}
-	vector := [2]unix.Iovec{
-		{Base: (*byte)(unsafe.Pointer(&b.Offload)), Len: uint64(offloadSize)},
-		{Base: &room[0], Len: uint64(len(room))},
-	}
+	var vector [2]unix.Iovec
+	vector[0].Base, vector[1].Base = (*byte)(unsafe.Pointer(&b.Offload)), &room[0]
+	vector[0].SetLen(offloadSize)
+	vector[1].SetLen(len(room))
 	n, _, errno := unix.RawSyscall(unix.SYS_READV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(len(vector)))
 	if errno == 0 && int(n) < offloadSize {
 		return 0, unix.EIO
@@ -184,11 +188,13 @@ func (t *tun) Write(lane int, o Offload, parts [][]byte) error {
 	var vector [1 + maxParts]unix.Iovec
 	k := 0
 	if t.rungs.Has(VNet) {
-		vector[0] = unix.Iovec{Base: (*byte)(unsafe.Pointer(&o)), Len: uint64(offloadSize)}
+		vector[0].Base = (*byte)(unsafe.Pointer(&o))
+		vector[0].SetLen(offloadSize)
 		k = 1
 	}
 	for _, p := range parts {
-		vector[k] = unix.Iovec{Base: unsafe.SliceData(p), Len: uint64(len(p))}
+		vector[k].Base = unsafe.SliceData(p)
+		vector[k].SetLen(len(p))
 		k++
 	}
 	fd := t.list[lane%len(t.list)]

@@ -12,15 +12,13 @@ type Tuning struct {
 	// Lanes is how many threads move packets in each direction; 0 lets the
 	// number of processors decide.
 	Lanes int
-	// Spin is how long a reader looks again before it sleeps. 0 means 50 µs
-	// where there are processors to spare, else not at all.
+	// Spin is how long a reader looks again before it sleeps; 0 means 50 µs.
 	Spin time.Duration
 }
 
 const (
-	mostLanes    = 4 // without being asked for more
-	defaultSpin  = 50 * time.Microsecond
-	spareForSpin = 4 // processors
+	mostLanes   = 4 // without being asked for more
+	defaultSpin = 50 * time.Microsecond
 )
 
 // Threads is how many threads a tunnel keeps busy at most. Each of them holds
@@ -45,8 +43,6 @@ func (o Tuning) spin() time.Duration {
 		return 0
 	case o.Spin > 0:
 		return o.Spin
-	case runtime.NumCPU() < spareForSpin:
-		return 0
 	}
 	return defaultSpin
 }
@@ -54,9 +50,6 @@ func (o Tuning) spin() time.Duration {
 // usable are the rungs but those that this host is too small for.
 func (o Tuning) usable() Rungs {
 	r := o.Rungs
-	if o.spin() == 0 {
-		r &^= Spin
-	}
 	if o.lanes() == 1 {
 		r &^= Lanes
 	}

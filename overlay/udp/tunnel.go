@@ -73,6 +73,9 @@ func (t *Tunnel) Rungs() Rungs {
 // device or the current connection fails. When it returns, the device and all
 // connections are closed. It is called once.
 func (t *Tunnel) Run(ctx context.Context) error {
+	if err := t.checkLanes(*t.sender.Load()); err != nil {
+		return errors.Join(err, t.close())
+	}
 	group, running := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		<-running.Done()
@@ -110,12 +113,16 @@ func (t *Tunnel) SetPeers(peers []Peer) {
 // are still read, so that peers which do not know of the change yet are heard;
 // a caller that has waited long enough closes them. A connection that the
 // tunnel reads already can be set again. Once the tunnel has ended, SetConn
-// closes the connection and returns net.ErrClosed.
+// closes the connection and returns net.ErrClosed; it also refuses one with
+// fewer lanes than the device has.
 func (t *Tunnel) SetConn(c Conn) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return errors.Join(fmt.Errorf("tunnel %s: %w", t.device.Name(), net.ErrClosed), c.Close())
+	}
+	if err := t.checkLanes(c); err != nil {
+		return errors.Join(err, c.Close())
 	}
 	t.sender.Store(&c)
 	if slices.Contains(t.conns, c) {
@@ -124,6 +131,14 @@ func (t *Tunnel) SetConn(c Conn) error {
 	t.conns = append(t.conns, c)
 	if t.group != nil {
 		t.read(c)
+	}
+	return nil
+}
+
+// checkLanes makes sure that every lane of the device has one to write to.
+func (t *Tunnel) checkLanes(c Conn) error {
+	if device, conn := t.device.Lanes(), c.Lanes(); conn < device {
+		return fmt.Errorf("tunnel %s: %d lanes of the device, only %d of socket %s", t.device.Name(), device, conn, c.Local())
 	}
 	return nil
 }

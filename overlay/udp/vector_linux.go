@@ -79,9 +79,12 @@ type receiver struct{ vector }
 
 func newReceiver(r Rungs) *receiver { return &receiver{newVector(r)} }
 
+// most is how many datagrams are received at once.
+func (v *receiver) most(batch []Datagram) int { return min(len(batch), len(v.messages)) }
+
 // receive takes what is there.
 func (v *receiver) receive(fd int, batch []Datagram) (int, unix.Errno) {
-	want := min(len(batch), len(v.messages))
+	want := v.most(batch)
 	for i := range batch[:want] {
 		v.data[i].Base = unsafe.SliceData(batch[i].Data)
 		v.data[i].SetLen(cap(batch[i].Data))

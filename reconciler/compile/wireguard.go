@@ -20,7 +20,7 @@ func (b *builder) wireguard() *reconciler.Group {
 	if !b.needs(schema.BackendWireGuard) {
 		return nil
 	}
-	link := reconciler.Link{Name: WireGuardDevice, Type: reconciler.LinkWireGuard, MTU: min(b.mtu, b.tunnelMTU(schema.BackendWireGuard))}
+	link := reconciler.Link{Name: WireGuardDevice, Type: reconciler.LinkWireGuard, MTU: b.wireguardMTU()}
 	if !b.Host.KernelWireGuard {
 		link.Type, link.QueueLength = reconciler.LinkTUN, tunnelQueue
 	}
@@ -75,10 +75,19 @@ func (b *builder) wireguardPeer(p view.Peer, subnet netip.Prefix, end netip.Addr
 	}
 }
 
-// throughWireGuard is the route to a subnet of a peer.
+// throughWireGuard is the route to a subnet of a peer. A packet is padded to a
+// multiple of 16 bytes, but not beyond the device's own MTU, whatever the
+// route's is (calculatePaddingSize in golang.zx2c4.com/wireguard/device).
 func (b *builder) throughWireGuard(p view.Peer, subnet netip.Prefix) reconciler.Object {
+	mtu := b.pathMTU(p, schema.BackendWireGuard)
+	if mtu < b.wireguardMTU() {
+		mtu &^= 15
+	}
 	return reconciler.Route{
 		Destination: subnet, Link: WireGuardDevice,
-		Source: b.tunnelSource(reconciler.FamilyOf(subnet.Addr())), MTU: b.pathMTU(p, schema.BackendWireGuard),
+		Source: b.tunnelSource(reconciler.FamilyOf(subnet.Addr())), MTU: mtu,
 	}
 }
+
+// wireguardMTU is the device's.
+func (b *builder) wireguardMTU() int { return min(b.mtu, b.tunnelMTU(schema.BackendWireGuard)) }

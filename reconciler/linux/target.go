@@ -4,10 +4,10 @@
 // only package that speaks rtnetlink and reads or writes /proc/sys.
 //
 // What is ours is told by marks: a link by its alias (poplin CLUSTER/NAME),
-// an address by the link that it is on, a route by its protocol number, a
-// namespace and a sysctl by a record in the state directory, a file by its
-// first line. A proxy neighbour has the routes' mark. Everything else is
-// somebody else's and is never touched.
+// an address, a neighbour and a forwarding entry by the link that it is on, a
+// route by its protocol number, a namespace and a sysctl by a record in the
+// state directory, a file by its first line. A proxy neighbour has the routes'
+// mark. Everything else is somebody else's and is never touched.
 //
 // The target keeps what it read of each pod's namespace until an rtnetlink
 // event says that the namespace changed: one socket that listens to all

@@ -233,6 +233,9 @@ func (t *Target) change(device *reconciler.WireGuard, touched map[string]bool) e
 	}
 	slices.Sort(c.Remove)
 	slices.SortFunc(c.Set, func(a, b wg.Peer) int { return slices.Compare([]byte(a.PublicKey), []byte(b.PublicKey)) })
+	if err := t.greet(c, state); err != nil {
+		return err
+	}
 	if err := t.control.Apply(t.options.Device, c); err != nil {
 		return err
 	}
@@ -243,6 +246,30 @@ func (t *Target) change(device *reconciler.WireGuard, touched map[string]bool) e
 		}
 	}
 	return nil
+}
+
+// maxGreeted is how many new peers are spoken to at once.
+const maxGreeted = 32
+
+// greet applies a change with keepalives for the peers that are new, which
+// makes the device begin a handshake with each. Otherwise that would begin
+// with a packet for the peer; and where the peer cannot answer yet, because it
+// has not heard of this node's key, again only five seconds later
+// (REKEY_TIMEOUT in the WireGuard paper, section 6.1). The change itself takes
+// the keepalives back.
+func (t *Target) greet(c wg.Change, state wg.State) error {
+	var fresh []wg.Peer
+	for _, p := range c.Set {
+		known := slices.ContainsFunc(state.Peers, func(o wg.Peer) bool { return o.PublicKey == p.PublicKey })
+		if !known && p.Endpoint.IsValid() && p.Keepalive == 0 {
+			p.Keepalive = time.Second
+			fresh = append(fresh, p)
+		}
+	}
+	if len(fresh) == 0 || len(fresh) > maxGreeted {
+		return nil
+	}
+	return t.control.Apply(t.options.Device, wg.Change{PublicKey: c.PublicKey, Port: c.Port, Set: fresh, Remove: c.Remove})
 }
 
 // collect makes a peer of the objects with its public key.

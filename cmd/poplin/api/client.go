@@ -101,6 +101,11 @@ func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
 }
 
+// Rekey has the daemon make another WireGuard key for its node.
+func (c *Client) Rekey(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/rekey", nil, nil)
+}
+
 // Ack lets a revision through that is held back.
 func (c *Client) Ack(ctx context.Context, revision string) error {
 	return c.call(ctx, http.MethodPost, "/v1/ack?revision="+url.QueryEscape(revision), nil, nil)

@@ -40,6 +40,8 @@ type Backend interface {
 	Reload(ctx context.Context) error
 	Ack(revision string) error
 	Release(what string) error
+	// Rekey makes another WireGuard key for the node.
+	Rekey() error
 }
 
 // Tree is a tree of documents that a client sends.
@@ -149,6 +151,7 @@ func handler(b Backend) http.Handler {
 		reply(w, environment, err)
 	})
 	mux.HandleFunc("POST /v1/reload", func(w http.ResponseWriter, r *http.Request) { reply(w, struct{}{}, b.Reload(r.Context())) })
+	mux.HandleFunc("POST /v1/rekey", func(w http.ResponseWriter, _ *http.Request) { reply(w, struct{}{}, b.Rekey()) })
 	mux.HandleFunc("POST /v1/ack", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, b.Ack(r.URL.Query().Get("revision")))
 	})

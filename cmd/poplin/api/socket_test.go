@@ -49,6 +49,7 @@ func (f *fakeDaemon) ExplainService(_ context.Context, namespace, name string) (
 func (f *fakeDaemon) ExplainPacket(_ context.Context, q PacketQuery) (PacketExplanation, error) {
 	return PacketExplanation{To: q.To.String(), From: PacketEnd{Pod: q.From}}, f.note("explain packet")
 }
+func (f *fakeDaemon) Rekey() error { return f.note("rekey") }
 func (f *fakeDaemon) Environment(namespace string) (Environment, error) {
 	return Environment{Kind: "Environment", Namespace: namespace, Variables: []Variable{{"A", "b=c"}}}, f.err
 }
@@ -178,12 +179,12 @@ func TestPlanTakesATree(t *testing.T) {
 func TestCommandsArriveWithTheirWords(t *testing.T) {
 	daemon := &fakeDaemon{}
 	client := serve(t, daemon)
-	for _, err := range []error{client.Reload(t.Context()), client.Ack(t.Context(), "feature/a&b@1 2"), client.Release(t.Context(), "10.244.1.0/24")} {
+	for _, err := range []error{client.Reload(t.Context()), client.Ack(t.Context(), "feature/a&b@1 2"), client.Release(t.Context(), "10.244.1.0/24"), client.Rekey(t.Context())} {
 		if err != nil {
 			t.Error(err)
 		}
 	}
-	if diff := cmp.Diff([]string{"reload", "ack feature/a&b@1 2", "release 10.244.1.0/24"}, daemon.asked); diff != "" {
+	if diff := cmp.Diff([]string{"reload", "ack feature/a&b@1 2", "release 10.244.1.0/24", "rekey"}, daemon.asked); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -240,6 +240,10 @@ func (d *Daemon) backendReady(r reconciler.Round) {
 	}
 	own := ownBackend(f.revision.Config.Cluster, d.o.Node)
 	before := d.announced(f.revision.Config.Cluster)
+	if d.keyReady != f.publicKey {
+		d.keyReady = f.publicKey
+		d.kick() // peers are told in the next round
+	}
 	news, err := d.backends.ready(own, time.Now())
 	if err != nil {
 		d.log.Warn("backend", "error", err)

@@ -1,6 +1,10 @@
 package daemon
 
-import "context"
+import (
+	"context"
+	"errors"
+	"fmt"
+)
 
 // Reload implements api.Backend.
 func (d *Daemon) Reload(context.Context) error {
@@ -20,3 +24,23 @@ func (d *Daemon) Ack(revision string) error {
 
 // Release implements api.Backend.
 func (d *Daemon) Release(what string) error { return d.membership.release(what) }
+
+// Rekey implements api.Backend.
+func (d *Daemon) Rekey() error {
+	revision := d.documents.now()
+	switch {
+	case revision == nil:
+		return errors.New("there is no accepted revision yet")
+	case d.keys.Public() == "":
+		return errors.New("this node has no WireGuard key: neither it nor a peer uses the backend wireguard")
+	}
+	if n := nodeOf(revision.Config, d.o.Node); n != nil && n.PublicKey != "" {
+		return fmt.Errorf("%s pins the public key of this node: peers would refuse another one", n.Place)
+	}
+	if err := d.keys.Renew(); err != nil {
+		return err
+	}
+	d.log.Info("another WireGuard key", "public", d.keys.Public())
+	d.kick()
+	return nil
+}

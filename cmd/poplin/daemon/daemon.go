@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
+	"github.com/poplin-net/poplin/overlay/probe"
 	"github.com/poplin-net/poplin/overlay/udp"
 	"github.com/poplin-net/poplin/overlay/wg"
 	"github.com/poplin-net/poplin/reconciler"
@@ -42,7 +43,9 @@ type Daemon struct {
 	watcher    *source.Watcher
 	membership *membership
 	addresses  *addressBook
+	paths      *probe.Prober
 	keys       *wg.Keys
+	keyReady   string       // the public key with which the device was set up; of the loop's goroutine
 	backends   *backendBook // of the loop's goroutine, as is expiry
 	expiry     *time.Timer  // of the next former backend
 	readiness  *readiness
@@ -98,6 +101,8 @@ func New(o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		keys:     keys,
+		paths:    probe.New(probe.Options{Log: o.Log}),
+		keyReady: keys.Public(),
 		backends: backends,
 		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
 		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
@@ -257,7 +262,7 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	prober := d.readiness.prober
-	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run, d.resolver.run}
+	runs := []func(context.Context) error{d.targets.linux.Run, d.targets.nft.Run, d.paths.Run, prober.Run, d.kickFor(prober.Changes()), d.outside.announcer.Run, d.outside.listeners.Run, d.resolver.run}
 	failed := make(chan error, len(runs))
 	for _, run := range runs {
 		tasks.Go(func() {

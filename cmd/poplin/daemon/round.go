@@ -64,6 +64,9 @@ func (d *Daemon) desire(ctx context.Context, observed reconciler.Observation) (r
 	}
 	d.announce(revision, g)
 	if f.gossip {
+		d.paths.Follow(pathsOf(f, g))
+	}
+	if f.gossip {
 		d.readiness.remember(g, namespaces)
 		d.readiness.follow(f, g, namespaces)
 	}
@@ -116,7 +119,7 @@ func (d *Daemon) announce(r *revision, g goal) {
 		Transport: transportOf(d.announced(r.Config.Cluster)), MTU: g.MTU,
 		NeedsDaemon: needsDaemon(d.announced(r.Config.Cluster), g.host), Revision: r.ID, Digest: r.Digest, Health: true,
 	}
-	a.PublicKey = g.host.PublicKey
+	a.PublicKey = d.keyReady
 	if rejected := d.documents.state().rejected; rejected != nil {
 		a.Rejected = &overlay.Rejection{Revision: rejected.Revision, Error: firstError(rejected.Diagnostics)}
 	}

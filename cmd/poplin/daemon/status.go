@@ -46,7 +46,7 @@ func (d *Daemon) Status() api.Status {
 	fillServices(&s, a.goal.Services)
 	fillAnnounced(&s, a.goal.Outside.Balancers)
 	d.fillTunnel(&s)
-	s.Problems = slices.Concat(problemsOf(docs, a), d.orphans(), d.fullTables(), closedSockets(d.outside.listeners.Problems()))
+	s.Problems = slices.Concat(problemsOf(docs, a), d.lies(), d.orphans(), d.fullTables(), closedSockets(d.outside.listeners.Problems()))
 	if docs.current != nil {
 		dns, problems := d.resolver.status(docs.current.Config.Cluster)
 		s.DNS, s.Problems = &dns, append(s.Problems, problems...)

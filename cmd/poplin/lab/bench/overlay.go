@@ -5,7 +5,6 @@ package bench
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +21,7 @@ import (
 // OverlayOptions say what is measured.
 type OverlayOptions struct {
 	Name string // labs are called NAME-1, NAME-2, …
-	// Paths are some of OverlayPaths. A backend may be followed by changes of
+	// Paths are some of OverlayPaths; see CheckPaths. A backend may be followed by changes of
 	// its offloads (poplin run --overlay-offloads), as in udp:-gso:-gro.
 	Paths    []string
 	Rounds   int
@@ -38,7 +37,19 @@ const (
 
 // OverlayPaths are all that can be measured: those made by hand, and poplin's
 // backends.
-func OverlayPaths() []string { return []string{PlainRoutes, KernelVXLAN, "host-gw", "udp"} }
+func OverlayPaths() []string {
+	return []string{PlainRoutes, KernelVXLAN, "host-gw", "vxlan", "udp", "wireguard"}
+}
+
+// CheckPaths checks the names of paths.
+func CheckPaths(paths []string) error {
+	for _, p := range paths {
+		if kind, _, _ := strings.Cut(p, ":"); !slices.Contains(OverlayPaths(), kind) {
+			return fmt.Errorf("path %q: want some of %s", p, strings.Join(OverlayPaths(), ", "))
+		}
+	}
+	return nil
+}
 
 // The floors of the udp backend, against kernel VXLAN in the same sitting.
 const (
@@ -76,9 +87,6 @@ func Overlay(ctx context.Context, o OverlayOptions) (*Report, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for i, name := range o.Paths {
-		if kind, _, _ := strings.Cut(name, ":"); !slices.Contains(OverlayPaths(), kind) {
-			return nil, fmt.Errorf("path %q: want some of %s", name, strings.Join(OverlayPaths(), ", "))
-		}
 		o.Progress(name + ": starting")
 		w, down, err := b.start(ctx, filepath.Join(dir, strconv.Itoa(i+1)), i)
 		defer down()
@@ -293,13 +301,4 @@ func withFloor(f Figure, what string) Figure {
 		return f.atMost(floorCPU)
 	}
 	return f
-}
-
-// errOf joins errors of goroutines that have ended.
-func errOf(list chan error) (err error) {
-	close(list)
-	for e := range list {
-		err = errors.Join(err, e)
-	}
-	return err
 }

@@ -9,8 +9,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"runtime"
 	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -119,42 +121,68 @@ func sink(c net.Conn) error {
 	return err
 }
 
-// echo gives back what it gets, without the runtime's poller, which would be
-// most of what is measured.
+// echo gives back what it gets.
 func echo(c net.Conn) error {
-	fd, done, err := blocking(c)
+	r, err := newRawConn(c)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer r.close()
 	buffer := make([]byte, 1<<10)
 	for {
-		n, err := unix.Read(fd, buffer)
+		n, err := r.read(buffer)
 		if err != nil || n == 0 {
 			return err
 		}
-		if _, err := unix.Write(fd, buffer[:n]); err != nil {
+		if err := r.write(buffer[:n]); err != nil {
 			return err
 		}
 	}
 }
 
-// blocking gives a descriptor of the connection whose calls block, for the
-// calling goroutine's thread.
-func blocking(c net.Conn) (fd int, done func(), err error) {
-	file, err := c.(*net.TCPConn).File()
+// rawConn reads and writes without the runtime's poller and scheduler, which
+// would be most of what is measured.
+type rawConn struct {
+	file *os.File
+	fd   uintptr
+}
+
+// patienceOfRead is how long a read keeps the runtime from stopping the world.
+const patienceOfRead = 20_000 // µs
+
+func newRawConn(c net.Conn) (r rawConn, err error) {
+	if r.file, err = c.(*net.TCPConn).File(); err != nil {
+		return r, err
+	}
+	r.fd = r.file.Fd()
+	err = errors.Join(unix.SetNonblock(int(r.fd), false),
+		unix.SetsockoptTimeval(int(r.fd), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: patienceOfRead}))
 	if err != nil {
-		return 0, nil, err
+		r.file.Close()
 	}
-	runtime.LockOSThread()
-	done = func() {
-		runtime.UnlockOSThread()
-		file.Close()
+	return r, err
+}
+
+func (r rawConn) close() { r.file.Close() }
+
+// read is like read(2): 0 bytes are the end.
+func (r rawConn) read(buffer []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, r.fd, uintptr(unsafe.Pointer(&buffer[0])), uintptr(len(buffer)))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EAGAIN, unix.EINTR:
+			runtime.Gosched()
+		default:
+			return 0, errno
+		}
 	}
-	fd = int(file.Fd())
-	if err := unix.SetNonblock(fd, false); err != nil {
-		done()
-		return 0, nil, err
+}
+
+func (r rawConn) write(data []byte) error {
+	if _, _, errno := unix.RawSyscall(unix.SYS_WRITE, r.fd, uintptr(unsafe.Pointer(&data[0])), uintptr(len(data))); errno != 0 {
+		return errno
 	}
-	return fd, done, nil
+	return nil
 }

@@ -151,6 +151,15 @@ func (n *near) streams(ctx context.Context, streams int, while time.Duration) (S
 	return s, errors.Join(err, errOf(failures))
 }
 
+// errOf joins errors of goroutines that have ended.
+func errOf(list chan error) (err error) {
+	close(list)
+	for e := range list {
+		err = errors.Join(err, e)
+	}
+	return err
+}
+
 func stream(ctx context.Context, end time.Time) (sent int64, err error) {
 	c, err := dial(ctx, portSink)
 	if err != nil {
@@ -201,19 +210,19 @@ func (n *near) trips(ctx context.Context, while time.Duration) (Sample, error) {
 		return Sample{}, err
 	}
 	defer c.Close()
-	fd, done, err := blocking(c)
+	r, err := newRawConn(c)
 	if err != nil {
 		return Sample{}, err
 	}
-	defer done()
+	defer r.close()
 	var times []float64
 	one := []byte{'x'}
 	for started := time.Now(); time.Since(started) < while; {
 		before := time.Now()
-		if _, err := unix.Write(fd, one); err != nil {
+		if err := r.write(one); err != nil {
 			return Sample{}, err
 		}
-		if k, err := unix.Read(fd, one); err != nil || k != 1 {
+		if k, err := r.read(one); err != nil || k != 1 {
 			return Sample{}, fmt.Errorf("the echo ended: %w", errors.Join(err, io.ErrUnexpectedEOF))
 		}
 		times = append(times, float64(time.Since(before))/float64(time.Microsecond))
