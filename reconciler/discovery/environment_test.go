@@ -1,6 +1,7 @@
 package discovery_test
 
 import (
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,4 +83,17 @@ func servicesIn(in discovery.Input, namespace string) []*schema.Service {
 		}
 	}
 	return out
+}
+
+// Dots become underscores as dashes do; a service without a cluster IP has no
+// variables.
+func TestEnvironmentOfDottedName(t *testing.T) {
+	s := &schema.Service{ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Ports: []schema.ServicePort{{Name: "a.b", Port: 80, Protocol: schema.TCP}}}
+	s.Name.Name = "web.v1-x"
+	headless := &schema.Service{Headless: true}
+	got := discovery.Environment([]*schema.Service{headless, s})
+	want := []discovery.Variable{{Name: "WEB_V1_X_SERVICE_HOST", Value: "10.96.0.1"}, {Name: "WEB_V1_X_SERVICE_PORT", Value: "80"}, {Name: "WEB_V1_X_SERVICE_PORT_A_B", Value: "80"}}
+	if len(got) < 3 || !slices.Equal(got[:3], want) {
+		t.Errorf("%v", got)
+	}
 }

@@ -35,6 +35,7 @@ spec:
   serviceCIDRs: [10.96.0.0/16]
   overlay: {backend: host-gw}
   removalLimit: 100%
+  dns: {upstreams: [` + serverAddress + `]}
 `)
 	for i, s := range t.nodes {
 		fmt.Fprintf(&b, `---
