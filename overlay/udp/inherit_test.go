@@ -164,7 +164,10 @@ func TestInheritRefuses(t *testing.T) {
 		"other rungs":       open(a.host, device("poplin0", udp.Tuning{})),
 		"too many":          open(a.host, device("poplin0", udp.Tuning{Rungs: udp.AllRungs, Lanes: 2})),
 	} {
-		a.do(func() { _, err := udp.InheritDevice("poplin0", slices.Clone(left), one); refusedAndClosed(t, name, left, err) })
+		a.do(func() {
+			_, err := udp.InheritDevice("poplin0", slices.Clone(left), one)
+			refusedAndClosed(t, name, left, err)
+		})
 	}
 	deleted := open(a.host, device("poplin0", one))
 	a.must("ip link delete poplin0")
@@ -180,7 +183,10 @@ func TestInheritRefuses(t *testing.T) {
 		"another family":    open(a.host, socket(a.underlay(true))),
 		"another namespace": open(b.host, socket(b.underlay(false))),
 	} {
-		a.do(func() { _, err := udp.InheritConn(local, slices.Clone(left), one); refusedAndClosed(t, name, left, err) })
+		a.do(func() {
+			_, err := udp.InheritConn(local, slices.Clone(left), one)
+			refusedAndClosed(t, name, left, err)
+		})
 	}
 }
 
