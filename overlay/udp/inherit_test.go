@@ -43,50 +43,60 @@ func TestInherited(t *testing.T) {
 				a, b := sites[0], sites[1]
 				a.tuning, b.tuning = tuning, tuning
 				b.open(a, ipv6)
-				// The first holder only holds.
-				var queues, lanes []int
-				a.local = a.underlay(ipv6)
-				a.do(func() {
-					device, err1 := udp.OpenDevice("poplin0", tuning)
-					conn, err2 := udp.Listen(a.local, tuning)
-					if err := errors.Join(err1, err2); err != nil {
-						t.Error(err)
-						return
-					}
-					queues, lanes = duplicates(t, device), duplicates(t, conn)
-					if err := errors.Join(device.Close(), conn.Close()); err != nil {
-						t.Error(err)
-					}
-				})
-				receiver := listenIn(t, a.host, "10.244.1.1:7000")
-				far := listenIn(t, b.host, "10.244.2.1:7000")
-				const count = 50
-				for range count {
-					sendIn(t, receiver, "10.244.2.1:7000")
-					sendIn(t, far, "10.244.1.1:7000")
-				}
-				var device udp.Device
-				var conn udp.Conn
-				var err1, err2 error
-				a.do(func() {
-					device, err1 = udp.InheritDevice("poplin0", queues, tuning)
-					conn, err2 = udp.InheritConn(a.local, lanes, tuning)
-				})
-				if err := errors.Join(err1, err2); err != nil {
-					t.Fatal(err)
-				}
-				tunnel := udp.New(udp.Options{Device: device, Conn: conn, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
-				tunnel.SetPeers([]udp.Peer{b.peer(ipv6)})
-				ctx, stop := context.WithCancel(t.Context())
-				ended := make(chan error, 1)
-				go func() { ended <- tunnel.Run(ctx) }()
-				receive(t, receiver, count)
-				receive(t, far, count)
-				stop()
-				if err := <-ended; err != nil {
-					t.Error(err)
-				}
+				testInherited(t, a, b, ipv6)
 			})
+		}
+	}
+}
+
+func testInherited(t *testing.T, a, b *site, ipv6 bool) {
+	var device udp.Device
+	var conn udp.Conn
+	var err1, err2 error
+	a.do(func() {
+		device, err1 = udp.OpenDevice("poplin0", a.tuning)
+		conn, err2 = udp.Listen(a.underlay(ipv6), a.tuning)
+	})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	queues, lanes := duplicates(t, device), duplicates(t, conn)
+	stop := startTunnel(t, device, conn, b.peer(ipv6))
+	// A device drops packets for a moment after it got its first holder.
+	a.must("ping -c 1 -i 0.05 -w 20 10.244.2.1")
+	stop()
+
+	here, there := listenIn(t, a.host, "10.244.1.1:7000"), listenIn(t, b.host, "10.244.2.1:7000")
+	const count = 50
+	for range count {
+		sendIn(t, here, "10.244.2.1:7000")
+		sendIn(t, there, "10.244.1.1:7000")
+	}
+	a.do(func() {
+		device, err1 = udp.InheritDevice("poplin0", queues, a.tuning)
+		conn, err2 = udp.InheritConn(a.underlay(ipv6), lanes, a.tuning)
+	})
+	if err := errors.Join(err1, err2); err != nil {
+		t.Fatal(err)
+	}
+	stop = startTunnel(t, device, conn, b.peer(ipv6))
+	receive(t, here, count)
+	receive(t, there, count)
+	stop()
+}
+
+// startTunnel runs a tunnel until the function that it returns is called.
+func startTunnel(t *testing.T, device udp.Device, conn udp.Conn, peer udp.Peer) (stop func()) {
+	tunnel := udp.New(udp.Options{Device: device, Conn: conn, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	tunnel.SetPeers([]udp.Peer{peer})
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	ended := make(chan error, 1)
+	go func() { ended <- tunnel.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	}
 }
