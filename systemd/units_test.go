@@ -111,6 +111,17 @@ func TestMountNamespace(t *testing.T) {
 	}
 }
 
+// TestDescriptorsAreKept: without these settings the service manager closes
+// what the daemon hands it.
+func TestDescriptorsAreKept(t *testing.T) {
+	unit := read(t, "poplin.service")
+	for _, line := range []string{"\nFileDescriptorStoreMax=32\n", "\nNotifyAccess=main\n"} {
+		if !strings.Contains(unit, line) {
+			t.Errorf("poplin.service has no line %q", line)
+		}
+	}
+}
+
 // TestPatterns checks that the files which keep others away from our links
 // match ours and no others.
 func TestPatterns(t *testing.T) {

@@ -47,6 +47,20 @@ func newLabHostCommand(name *string, use, short string, do func(*lab.Client, con
 	}
 }
 
+func newLabStopCommand(name *string) *cobra.Command {
+	drop := false
+	cmd := newLabHostCommand(name, "stop", "End the daemon of a node with SIGTERM", func(c *lab.Client, ctx context.Context, node string) error {
+		if drop {
+			return c.Drop(ctx, node)
+		}
+		return c.Stop(ctx, node)
+	})
+	cmd.Long = `End the daemon of a node with SIGTERM. The lab keeps the descriptors of the udp tunnel and gives them to the
+next daemon, as systemd does when it restarts a service.`
+	cmd.Flags().BoolVar(&drop, "drop", false, "close those descriptors, as systemd does when it stops a service")
+	return cmd
+}
+
 func newLabLogsCommand(name *string) *cobra.Command {
 	return &cobra.Command{
 		Use:     "logs NODE",

@@ -26,7 +26,9 @@ const talkUsage = `usage:
   talk pinned ADDRESS        connects until one connection hangs, and waits for that one; when its SYN was sent again
                              and when it was answered (milliseconds since 1970), and by whom
   talk same ADDRESS FILE     datagrams from one port until FILE.end exists; each change of who answers is a line in
-                             FILE: a pod, refused, or silence`
+                             FILE: a pod, refused, or silence
+  talk echo ADDRESS          sends each datagram back
+  talk steady N ADDRESS FILE N datagrams a second to an echo until FILE.end exists; FILE says how many were lost`
 
 func talk() {
 	err := errors.New(talkUsage)
@@ -40,6 +42,10 @@ func talk() {
 		err = talkPinned(args[1])
 	case len(args) == 3 && args[0] == "same":
 		err = talkSame(args[1], args[2])
+	case len(args) == 2 && args[0] == "echo":
+		err = talkEcho(args[1])
+	case len(args) == 4 && args[0] == "steady":
+		err = talkSteady(number(args[1]), args[2], args[3])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "talk:", err)

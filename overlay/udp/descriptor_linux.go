@@ -28,8 +28,9 @@ type descriptors struct {
 	wake int // an eventfd that polls as readable once close was called
 	// hold is whether there are enough processors (GOMAXPROCS) to keep one
 	// while waiting.
-	hold    bool
-	closing atomic.Bool
+	hold     bool
+	draining atomic.Bool // reads end
+	closing  atomic.Bool
 	// users counts calls under way, plus closed once close was called. The
 	// descriptors are closed by the last of them, so that none of the numbers
 	// is given out again while a call uses it.
@@ -70,15 +71,36 @@ func (d *descriptors) release() {
 	}
 }
 
+// enterRead is enter for calls that read.
+func (d *descriptors) enterRead() bool {
+	return !d.draining.Load() && d.enter()
+}
+
 // close makes calls end with net.ErrClosed. It may be called again.
 func (d *descriptors) close() {
 	if d.closing.Swap(true) {
 		return
 	}
-	d.users.Add(closed + 1)    // as a user itself, until all who wait are woken
+	d.users.Add(closed + 1) // as a user itself, until all who wait are woken
+	d.awaken()
+	d.leave()
+}
+
+// StopReading makes pending and later reads end with net.ErrClosed, while what
+// was read can still be written. A write that would have to wait for room
+// fails.
+func (d *descriptors) StopReading() {
+	if d.draining.Swap(true) || !d.enter() {
+		return
+	}
+	defer d.leave()
+	d.awaken()
+}
+
+// awaken ends all waiting, for good.
+func (d *descriptors) awaken() {
 	one := [8]byte{0: 1, 7: 1} // not zero in either byte order
 	_, _ = unix.Write(d.wake, one[:])
-	d.leave()
 }
 
 // await blocks until a descriptor is ready for events, or in error.

@@ -55,17 +55,22 @@ func Listen(local netip.AddrPort, o Tuning) (Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socket %s: %w", local, err)
 	}
-	s := &sockets{local: local, descriptors: d, rungs: o.usable() & (GSO | GRO | Batch | Lanes | Ports | Spin)}
-	if err := s.open(o); err != nil {
+	s := newSockets(local, d, o)
+	if err := s.open(nil, o); err != nil {
 		s.close()
 		return nil, fmt.Errorf("socket %s: %w", local, err)
 	}
 	return s, nil
 }
 
-func (s *sockets) open(o Tuning) error {
+func newSockets(local netip.AddrPort, d *descriptors, o Tuning) *sockets {
+	return &sockets{local: local, descriptors: d, rungs: o.usable() & (GSO | GRO | Batch | Lanes | Ports | Spin)}
+}
+
+// open opens what was not inherited.
+func (s *sockets) open(inherited []int, o Tuning) error {
 	for i, spin := range o.spinners() {
-		fd, err := s.bind(s.local, i > 0)
+		fd, err := s.lane(inherited, i)
 		if err != nil {
 			return err
 		}
@@ -80,20 +85,42 @@ func (s *sockets) open(o Tuning) error {
 		if err := share(fd, o.lanes() > 1); err != nil {
 			return err
 		}
-		if s.rungs.Has(GRO) {
-			if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, udpGRO, 1); err != nil {
-				return fmt.Errorf("UDP_GRO: %w", err)
-			}
+		if err := s.setGRO(fd, len(inherited) > 0); err != nil {
+			return err
 		}
 		s.lanes = append(s.lanes, socketLane{fd: fd, in: newReceiver(s.rungs), out: newSender(s.rungs), spin: spin})
 	}
-	s.senders = s.list[:1:1]
+	s.senders = []int{s.lanes[0].fd}
 	for len(s.senders) < sourcePorts && s.rungs.Has(Ports) {
 		fd, err := s.bind(netip.AddrPortFrom(s.local.Addr(), 0), false)
 		if err != nil {
 			return err
 		}
 		s.senders = append(s.senders, fd)
+	}
+	return nil
+}
+
+// lane gives the socket of a lane: an inherited one or a new one.
+func (s *sockets) lane(inherited []int, i int) (int, error) {
+	if len(inherited) > 0 {
+		return inherited[i], s.configure(inherited[i])
+	}
+	return s.bind(s.local, i > 0)
+}
+
+// setGRO turns UDP_GRO on where it is used, and off where a former process
+// may have used it.
+func (s *sockets) setGRO(fd int, inherited bool) error {
+	value := 0
+	switch {
+	case s.rungs.Has(GRO):
+		value = 1
+	case !inherited:
+		return nil
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, udpGRO, value); err != nil && value == 1 {
+		return fmt.Errorf("UDP_GRO: %w", err)
 	}
 	return nil
 }
@@ -120,14 +147,13 @@ func (s *sockets) bind(local netip.AddrPort, shared bool) (int, error) {
 		return 0, err
 	}
 	s.list = append(s.list, fd)
-	grow(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
-	grow(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
-	option := struct{ level, name, value int }{unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1}
-	if family == unix.AF_INET {
-		option.level, option.name, option.value = unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT
+	if err := s.configure(fd); err != nil {
+		return 0, err
 	}
-	if err := unix.SetsockoptInt(fd, option.level, option.name, option.value); err != nil {
-		return 0, fmt.Errorf("option %d of level %d: %w", option.name, option.level, err)
+	if family == unix.AF_INET6 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return 0, fmt.Errorf("IPV6_V6ONLY: %w", err)
+		}
 	}
 	if err := share(fd, shared); err != nil {
 		return 0, err
@@ -140,6 +166,19 @@ func (s *sockets) bind(local netip.AddrPort, shared bool) (int, error) {
 		return 0, fmt.Errorf("bind: %w", err)
 	}
 	return fd, nil
+}
+
+// configure sets what can be set of a socket at any time.
+func (s *sockets) configure(fd int) error {
+	grow(fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF)
+	grow(fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF)
+	if !s.local.Addr().Is4() {
+		return nil
+	}
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT); err != nil {
+		return fmt.Errorf("IP_MTU_DISCOVER: %w", err)
+	}
+	return nil
 }
 
 // share lets other sockets have the same address and port.
@@ -185,7 +224,7 @@ func (s *sockets) Rungs() Rungs {
 }
 
 func (s *sockets) Read(lane int, batch []Datagram) (int, error) {
-	if !s.enter() {
+	if !s.enterRead() {
 		return 0, net.ErrClosed
 	}
 	defer s.leave()

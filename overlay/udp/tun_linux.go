@@ -37,7 +37,7 @@ func OpenDevice(name string, o Tuning) (Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tun %s: %w", name, err)
 	}
-	t := &tun{name: name, rungs: o.usable() & (VNet | TSO | USO | Merge | Lanes | Spin), descriptors: d}
+	t := newTun(name, d, o)
 	for range o.lanes() {
 		if err = t.attach(); err != nil {
 			break
@@ -49,8 +49,11 @@ func OpenDevice(name string, o Tuning) (Device, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("tun %s: %w", name, err), t.Close())
 	}
-	t.spinners = o.spinners()
 	return t, nil
+}
+
+func newTun(name string, d *descriptors, o Tuning) *tun {
+	return &tun{name: name, rungs: o.usable() & (VNet | TSO | USO | Merge | Lanes | Spin), descriptors: d, spinners: o.spinners()}
 }
 
 // attach adds a queue. All holders of a device must ask for the same
@@ -129,7 +132,7 @@ func (t *tun) Lanes() int   { return len(t.list) }
 func (t *tun) Rungs() Rungs { return t.rungs }
 
 func (t *tun) Read(lane int, room []byte, bursts []Burst) (int, error) {
-	if !t.enter() {
+	if !t.enterRead() {
 		return 0, net.ErrClosed
 	}
 	defer t.leave()

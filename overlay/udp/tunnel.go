@@ -33,6 +33,7 @@ type Tunnel struct {
 	conns  []Conn     // every connection that is read
 	group  *errgroup.Group
 	closed bool
+	moving sync.WaitGroup // the goroutines that move packets
 }
 
 // New makes a tunnel without peers. It owns the device and the connection
@@ -77,23 +78,23 @@ func (t *Tunnel) Run(ctx context.Context) error {
 		return errors.Join(err, t.close())
 	}
 	group, running := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		<-running.Done()
-		return t.close() // makes the other goroutines return
-	})
-	for lane := range t.device.Lanes() {
-		group.Go(func() error { return t.outbound(lane) })
-	}
-	group.Go(func() error {
-		t.drops.report(running, t.log)
-		return nil
-	})
 	t.mu.Lock()
 	t.group = group
+	for lane := range t.device.Lanes() {
+		t.move(func() error { return t.outbound(lane) })
+	}
 	for _, c := range t.conns {
 		t.read(c)
 	}
 	t.mu.Unlock()
+	group.Go(func() error {
+		t.drops.report(running, t.log)
+		return nil
+	})
+	group.Go(func() error {
+		<-running.Done()
+		return t.close() // makes the other goroutines return
+	})
 
 	if err := group.Wait(); ctx.Err() == nil {
 		return fmt.Errorf("tunnel %s: %w", t.device.Name(), err)
@@ -146,19 +147,50 @@ func (t *Tunnel) checkLanes(c Conn) error {
 // read starts to read all lanes of a connection.
 func (t *Tunnel) read(c Conn) {
 	for lane := range c.Lanes() {
-		t.group.Go(func() error { return t.inbound(c, lane) })
+		t.move(func() error { return t.inbound(c, lane) })
 	}
 }
 
+// move starts a goroutine that moves packets; the caller holds the lock.
+func (t *Tunnel) move(f func() error) {
+	t.moving.Add(1)
+	t.group.Go(func() error {
+		defer t.moving.Done()
+		return f()
+	})
+}
+
+// close ends the reading, waits until what was read is on its way, and closes
+// everything: what is left in queues and sockets is for those who inherit
+// them.
 func (t *Tunnel) close() error {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.closed = true
+	drains := stopReading(t.device)
+	for _, c := range t.conns {
+		drains = stopReading(c) && drains
+	}
+	t.mu.Unlock()
+	if drains {
+		t.moving.Wait()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	err := t.device.Close()
 	for _, c := range t.conns {
 		err = errors.Join(err, c.Close())
 	}
 	return err
+}
+
+// stopReading makes reads of a device or connection end, if it is one that
+// can still be written to then.
+func stopReading(v any) bool {
+	s, ok := v.(interface{ StopReading() })
+	if ok {
+		s.StopReading()
+	}
+	return ok
 }
 
 // leave is called when a connection cannot be read any more, and returns what

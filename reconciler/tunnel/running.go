@@ -21,6 +21,7 @@ type running struct {
 	stale  bool // peers are not the tunnel's yet
 	tunnel *udp.Tunnel
 	conn   udp.Conn
+	heir   bool // of a device in whose queues packets wait
 	linger time.Duration
 
 	cancel context.CancelFunc // nil until started
@@ -39,11 +40,11 @@ type formerConn struct {
 // newRunning opens the device and the socket of a tunnel, which moves no
 // packet before it is started.
 func newRunning(want reconciler.Tunnel, o Options) (*running, error) {
-	device, err := o.OpenDevice(want.Device, o.Tuning)
+	device, inherited, err := o.openDevice(want)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := o.Listen(want.Local, o.Tuning)
+	conn, err := o.openConn(want)
 	if err != nil {
 		return nil, errors.Join(err, device.Close())
 	}
@@ -52,11 +53,16 @@ func newRunning(want reconciler.Tunnel, o Options) (*running, error) {
 		peers:  map[reconciler.Key]reconciler.TunnelPeer{},
 		tunnel: udp.New(udp.Options{Device: device, Conn: conn, Log: o.Log}),
 		conn:   conn,
+		heir:   inherited,
 		linger: o.Linger,
 		ended:  make(chan struct{}),
 		former: map[netip.AddrPort]*formerConn{},
 	}, nil
 }
+
+// ready reports whether the tunnel may move packets. Those that wait since the
+// former process ended wait until it is known where they go.
+func (r *running) ready() bool { return !r.heir || len(r.peers) > 0 }
 
 // start runs the tunnel unless it runs already. When it ends and the context
 // did not, died is called.
@@ -103,6 +109,8 @@ func (r *running) move(want reconciler.Tunnel, o Options) error {
 			return err
 		}
 	}
+	o.remove(socketsName(want.Device))
+	o.keep(socketsName(want.Device), conn)
 	if err := r.tunnel.SetConn(conn); err != nil {
 		return err
 	}

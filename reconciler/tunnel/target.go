@@ -9,6 +9,10 @@
 // A tunnel that moves to another local port goes on listening at the port
 // that it had, for ten minutes, because peers learn of the change at
 // different times.
+//
+// What waits in the queues of a device and in the sockets of a tunnel outlives
+// the process where a Store keeps them: a tunnel is made of what a former
+// process left, if that is what is asked for now, and else anew.
 package tunnel
 
 import (
@@ -31,6 +35,9 @@ type Options struct {
 	OpenDevice func(name string, tuning udp.Tuning) (udp.Device, error)
 	// Listen opens a socket; udp.Listen.
 	Listen func(local netip.AddrPort, tuning udp.Tuning) (udp.Conn, error)
+	// Store keeps queues and sockets beyond the end of the process; nil: nobody
+	// does.
+	Store Store
 	// Tuning is given to both.
 	Tuning udp.Tuning
 	// Linger is how long a tunnel hears its former address and port after
@@ -111,7 +118,9 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	})
 	for _, r := range t.tunnels {
 		r.setPeers()
-		r.start(t.runs, t.died)
+		if r.ready() {
+			r.start(t.runs, t.died)
+		}
 	}
 	if t.holds(desired) {
 		t.applied = &desired
@@ -154,6 +163,7 @@ func (t *Target) Close() error {
 	t.tunnels, t.applied = map[string]*running{}, nil
 	t.mu.Unlock()
 	for _, r := range tunnels {
+		r.start(t.runs, t.died) // one that waits for peers has a device to close, too
 		r.wait()
 	}
 	return nil
@@ -180,6 +190,7 @@ func (t *Target) applyTunnel(verb reconciler.Verb, want reconciler.Tunnel) error
 // remove stops a tunnel. What its end makes known finds it removed already.
 func (t *Target) remove(r *running) {
 	delete(t.tunnels, r.object.Device)
+	t.options.forget(r.object.Device)
 	r.start(t.runs, t.died) // one that never ran has a device to close, too
 	r.cancel()
 	r.wait()

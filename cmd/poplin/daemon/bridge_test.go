@@ -102,7 +102,7 @@ type bridgeHost struct {
 }
 
 func newBridgeHost(t *testing.T) *bridgeHost {
-	targets, err := openTargets(Options{Node: "node-1", StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}, "c", false)
+	targets, err := openTargets(Options{Node: "node-1", StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}, "c", nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ func Cleanup(ctx context.Context, o Options, sysctls bool) error {
 		return err
 	}
 	if cluster != "" {
-		t, err := openTargets(o, cluster, false)
+		t, err := openTargets(o, cluster, nil, false)
 		if err != nil {
 			return err
 		}

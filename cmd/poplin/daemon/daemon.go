@@ -53,6 +53,7 @@ type Daemon struct {
 	resolver   *resolver
 	account    account
 	notify     notifier
+	kept       *descriptorStore
 
 	// accepted is closed when the first revision is there: the targets need
 	// the cluster's name.
@@ -115,6 +116,7 @@ func New(o Options) (*Daemon, error) {
 	})
 	d.outside = outside{announcer: announce.New(announce.Options{Log: o.Log}), listeners: listen.New(o.Log)}
 	d.resolver = newResolver(o)
+	d.kept = openDescriptorStore(o.Log)
 	d.readiness = openReadiness(o.StateDir, len(book.pods) > 0, prober, o.Log)
 	return d, nil
 }
@@ -283,15 +285,23 @@ func (d *Daemon) reconcile(ctx context.Context) error {
 
 func (d *Daemon) open() error {
 	var err error
-	d.targets, err = openTargets(d.o, d.documents.now().Config.Cluster.Meta.Name.Name, false)
+	d.targets, err = openTargets(d.o, d.documents.now().Config.Cluster.Meta.Name.Name, d.store(), false)
 	if err == nil {
 		d.targets.wireguard = wireguard.New(wireguard.Options{Device: compile.WireGuardDevice, Keys: d.keys, Log: d.log})
 	}
 	return err
 }
 
-// openTargets opens the targets of a cluster's node.
-func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
+// store is where the tunnel's descriptors outlive the daemon.
+func (d *Daemon) store() tunnel.Store {
+	if d.o.Once { // there is no tunnel
+		return nil
+	}
+	return d.kept
+}
+
+// openTargets opens the targets of a cluster's node. store may be nil.
+func openTargets(o Options, cluster string, store tunnel.Store, readOnly bool) (targets, error) {
 	var t targets
 	rungs, err := udp.ParseRungs(o.Offloads)
 	if err != nil {
@@ -308,7 +318,7 @@ func openTargets(o Options, cluster string, readOnly bool) (targets, error) {
 		return t, errors.Join(err, t.linux.Close())
 	}
 	t.tunnel = tunnel.New(tunnel.Options{
-		OpenDevice: udp.OpenDevice, Listen: udp.Listen, Tuning: udp.Tuning{Rungs: rungs}, Log: o.Log,
+		OpenDevice: udp.OpenDevice, Listen: udp.Listen, Store: store, Tuning: udp.Tuning{Rungs: rungs}, Log: o.Log,
 	})
 	return t, nil
 }

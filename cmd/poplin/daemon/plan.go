@@ -171,7 +171,7 @@ func readLocal(ctx context.Context, o Options, next *revision) (local, error) {
 	if next == nil {
 		return l, fmt.Errorf("no documents: neither a directory nor a last good copy in %s", o.StateDir)
 	}
-	t, err := openTargets(o, next.Config.Cluster.Meta.Name.Name, true)
+	t, err := openTargets(o, next.Config.Cluster.Meta.Name.Name, nil, true)
 	if err != nil {
 		return l, err
 	}

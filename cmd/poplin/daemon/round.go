@@ -141,6 +141,9 @@ func advertised(c *schema.Config, self string, addresses []netip.Addr) []netip.A
 func (d *Daemon) report(r reconciler.Round) {
 	waiting := d.account.done(r)
 	d.backendReady(r)
+	if r.Err == nil && r.Desired.Complete {
+		d.kept.discard() // what is wanted has been taken
+	}
 	if d.documents.toKeep() {
 		select {
 		case d.unkept <- struct{}{}:

@@ -48,8 +48,14 @@ func (c *Client) Info(ctx context.Context) (*Info, error) {
 // Start starts the daemon of a node if it is not running.
 func (c *Client) Start(ctx context.Context, node string) error { return c.change(ctx, doStart, node) }
 
-// Stop ends the daemon of a node with SIGTERM and waits until it has gone.
+// Stop ends the daemon of a node with SIGTERM and waits until it has gone. The
+// descriptors that it has had kept are there for Start, as if its service was
+// restarted.
 func (c *Client) Stop(ctx context.Context, node string) error { return c.change(ctx, doStop, node) }
+
+// Drop is Stop, and closes those descriptors, too, as if its service was
+// stopped.
+func (c *Client) Drop(ctx context.Context, node string) error { return c.change(ctx, doDrop, node) }
 
 // Kill ends the daemon of a node with SIGKILL.
 func (c *Client) Kill(ctx context.Context, node string) error { return c.change(ctx, doKill, node) }

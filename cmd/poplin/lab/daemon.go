@@ -23,6 +23,7 @@ type daemon struct {
 	table *processes
 	env   []string
 	log   string // path of the file that it writes to
+	store *descriptorStore
 
 	mu      sync.Mutex
 	running *process // nil: stopped
@@ -47,13 +48,13 @@ func (d *daemon) start() error {
 	}
 	defer null.Close()
 	err = d.place.inside(func() (err error) {
-		d.running, err = d.table.start(command{
+		d.running, err = d.table.start(d.store.pass(command{
 			path:  binaryInside,
 			args:  append(append([]string{"poplin"}, d.host.Daemon...), "--config", d.host.Tree),
 			env:   d.env,
 			dir:   "/",
 			files: []*os.File{null, log, log},
-		}, 0)
+		}), 0)
 		return err
 	})
 	if err != nil {
@@ -84,6 +85,10 @@ func (d *daemon) end(ctx context.Context, s syscall.Signal) error {
 		return fmt.Errorf("daemon of %s: still running after %s", d.host.Name, unix.SignalName(s))
 	}
 }
+
+// forget closes what the daemon has had kept, as stopping a unit does and
+// restarting it does not.
+func (d *daemon) forget() { d.store.forget(func(string) bool { return true }) }
 
 // alive reports whether the daemon runs; the caller holds the lock.
 func (d *daemon) alive() bool {

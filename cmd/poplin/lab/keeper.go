@@ -99,7 +99,11 @@ func (k *keeper) build() (net.Listener, error) {
 			return nil, fmt.Errorf("host %s: %w", host.Name, err)
 		}
 		if len(host.Daemon) > 0 {
-			n.daemon = &daemon{host: host, place: n.place, table: k.table,
+			store, err := openDescriptorStore(n.place, setup.log)
+			if err != nil {
+				return nil, fmt.Errorf("host %s: %w", host.Name, err)
+			}
+			n.daemon = &daemon{host: host, place: n.place, table: k.table, store: store,
 				env: environment(k.lab.Env), log: logPath(k.lab.Dir, host.Name)}
 		}
 		k.nodes = append(k.nodes, n)
@@ -137,6 +141,7 @@ func (k *keeper) run(ctx context.Context, listener net.Listener) error {
 		if n.daemon == nil {
 			continue
 		}
+		task(n.daemon.store.run)
 		if err := n.daemon.start(); err != nil {
 			k.log.Error("daemon", "node", n.Name, "error", err)
 		}

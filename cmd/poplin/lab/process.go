@@ -37,6 +37,8 @@ type command struct {
 	env   []string
 	dir   string
 	files []*os.File // descriptors 0, 1, 2, …
+	// passed are descriptors that follow the files.
+	passed []int
 }
 
 func newProcesses() *processes { return &processes{waiting: map[int]*process{}} }
@@ -48,6 +50,9 @@ func (p *processes) start(c command, clone uintptr) (*process, error) {
 	fds := make([]uintptr, len(c.files))
 	for i, f := range c.files {
 		fds[i] = f.Fd()
+	}
+	for _, fd := range c.passed {
+		fds = append(fds, uintptr(fd))
 	}
 	// The lock is held until the child is in the table: reap waits for it
 	// before it looks the number up.

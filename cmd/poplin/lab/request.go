@@ -83,6 +83,10 @@ func (k *keeper) change(ctx context.Context, req request) error {
 		return n.daemon.start()
 	case doStop:
 		return n.daemon.end(ctx, unix.SIGTERM)
+	case doDrop:
+		err := n.daemon.end(ctx, unix.SIGTERM)
+		n.daemon.forget()
+		return err
 	case doKill:
 		return n.daemon.end(ctx, unix.SIGKILL)
 	}

@@ -27,6 +27,7 @@ const (
 	doExec  = "exec"
 	doDial  = "dial"
 	doStop  = "stop"
+	doDrop  = "drop"
 	doKill  = "kill"
 	doStart = "start"
 	doCut   = "cut"
