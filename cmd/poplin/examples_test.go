@@ -63,7 +63,7 @@ func loadExample(t *testing.T, dir string) *schema.Config {
 // stateOfExample is a node of the tree that has nothing yet, where every node
 // without a pinned subnet has claimed one.
 func stateOfExample(config *schema.Config, self *schema.Node) api.State {
-	s := api.State{Node: self.Name.Name, BridgeNetfilter: true, Underlay: compile.Underlay{
+	s := api.State{Node: self.Name.Name, RunDir: "/run/poplin", BridgeNetfilter: true, Underlay: compile.Underlay{
 		Link: "eth0", Addresses: self.Addresses, MTU: 1500, OnLink: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")},
 	}}
 	s.Members.Joined = true
@@ -92,14 +92,15 @@ func pinned(config *schema.Config, n *schema.Node) int {
 	count := 0
 	for _, s := range config.Subnets {
 		if s.Node == n.Name.Name {
-			count++
+			count += len(s.CIDRs)
 		}
 	}
 	return count
 }
 
-// checkExample looks for what a first plan has at least: the node's pods, a
-// route to every other node, and a frontend for each service.
+// checkExample looks for what a first plan has at least: the node's pods with
+// their resolv.conf, routes to every other node, and a frontend for each
+// service with a cluster IP.
 func checkExample(t *testing.T, config *schema.Config, n *schema.Node, plan api.Plan) {
 	t.Helper()
 	if len(plan.Conflicts)+len(plan.Problems)+plan.Summary.Change+plan.Summary.Delete > 0 {
@@ -114,7 +115,8 @@ func checkExample(t *testing.T, config *schema.Config, n *schema.Node, plan api.
 	}
 	for _, pod := range config.Pods {
 		here := pod.NodeName == n.Name.Name && !pod.HostNetwork
-		if found := groups["pod "+pod.Name.String()]["namespace"] == 1; found != here {
+		group := groups["pod "+pod.Name.String()]
+		if found := group["namespace"] == 1 && group["file"] == 2; found != here {
 			t.Errorf("%s: has pod %s: %t", n.Name, pod.Name, found)
 		}
 	}
@@ -124,8 +126,9 @@ func checkExample(t *testing.T, config *schema.Config, n *schema.Node, plan api.
 		}
 	}
 	for _, s := range config.Services {
-		if groups["service "+s.Name.String()]["element"] == 0 {
-			t.Errorf("%s: nothing for service %s", n.Name, s.Name)
+		// Without a cluster IP a service is a name only.
+		if found := groups["service "+s.Name.String()]["element"] > 0; found != (len(s.ClusterIPs) > 0) {
+			t.Errorf("%s: has something for service %s: %t", n.Name, s.Name, found)
 		}
 	}
 }

@@ -21,11 +21,11 @@ func newLabBenchCommand(name *string) *cobra.Command {
 		Short: "Measure in a lab of its own",
 		Long: `Measures with the real daemon in a lab that is made for it and removed afterwards, also on Ctrl-C. Figures are medians;
 what is compared is measured in turns, in random order.`,
-		Example: "  poplin lab bench services\n  poplin lab bench overlay",
+		Example: "  poplin lab bench services\n  poplin lab bench overlay\n  poplin lab bench dns",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newLabBenchServicesCommand(name), newLabBenchOverlayCommand(name), newLabBenchAgentCommand())
+	cmd.AddCommand(newLabBenchServicesCommand(name), newLabBenchOverlayCommand(name), newLabBenchDNSCommand(name), newLabBenchAgentCommand())
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -123,6 +124,9 @@ func newLabBenchAgentCommand() *cobra.Command {
 		}
 		return bench.Connect(ctx, args[0], while)
 	})
+	add("names", 1, func(ctx context.Context, args []string) (any, error) { return nil, bench.Names(ctx, args[0]) })
+	add("resident", 1, func(_ context.Context, args []string) (any, error) { return bench.Resident(args[0]) })
+	add("ask", -1, askAgent)
 	add("kube-proxy", 1, func(ctx context.Context, args []string) (any, error) {
 		size, err := bench.ParseSize(args[0])
 		if err != nil {
@@ -133,4 +137,20 @@ func newLabBenchAgentCommand() *cobra.Command {
 		return l, err
 	})
 	return cmd
+}
+
+// askAgent is ask SERVER FILE RATE WHILE.
+func askAgent(ctx context.Context, args []string) (any, error) {
+	if len(args) != 4 {
+		return nil, errors.New("want SERVER FILE RATE WHILE")
+	}
+	rate, err := strconv.ParseFloat(args[2], 64)
+	if err != nil {
+		return nil, err
+	}
+	while, err := time.ParseDuration(args[3])
+	if err != nil {
+		return nil, err
+	}
+	return bench.Ask(ctx, args[0], args[1], rate, while)
 }

@@ -42,8 +42,8 @@ func (e *environments) compile(b *builder) (gone, added []*reconciler.Group) {
 		own := rest[:n]
 		rest = rest[n:]
 		before, known := e.files[namespace]
-		if known && same && slices.Equal(before.services, own) {
-			next.files[namespace] = before
+		if known && same && slices.EqualFunc(before.services, own, discovery.SameVariables) {
+			next.files[namespace] = environment{own, before.group}
 			continue
 		}
 		if g := b.environment(namespace, own); g != nil {

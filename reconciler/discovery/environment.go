@@ -2,8 +2,10 @@ package discovery
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/poplin-net/poplin/schema"
 )
@@ -17,11 +19,16 @@ type Variable struct{ Name, Value string }
 // their names; those without a cluster IP have no variables. Where two
 // services ask for one name, the last one has it, as with any assignment.
 func Environment(list []*schema.Service) []Variable {
-	var out []Variable
+	out := make([]Variable, 0, 8*len(list))
+	clash := false
 	for _, s := range list {
 		if len(s.ClusterIPs) > 0 {
 			out = appendVariables(out, s)
+			clash = clash || mayClash(s.Name.Name)
 		}
+	}
+	if !clash {
+		return out
 	}
 	place := make(map[string]int, len(out))
 	distinct := out[:0]
@@ -34,6 +41,21 @@ func Environment(list []*schema.Service) []Variable {
 		distinct = append(distinct, v)
 	}
 	return distinct
+}
+
+// SameVariables reports whether a service has the variables that another one
+// has, without making them.
+func SameVariables(a, b *schema.Service) bool {
+	return a == b || a.Meta.Name == b.Meta.Name && slices.Equal(a.ClusterIPs, b.ClusterIPs) &&
+		slices.EqualFunc(a.Ports, b.Ports, func(a, b schema.ServicePort) bool {
+			return a.Name == b.Name && a.Protocol == b.Protocol && a.Port == b.Port
+		})
+}
+
+// mayClash reports whether the variables of a service can have names that
+// another's have: its own name then continues that one's, as a suffix does.
+func mayClash(name string) bool {
+	return strings.Contains(name, "-service") || strings.Contains(name, "-port")
 }
 
 // appendVariables adds those of a service.
@@ -68,7 +90,12 @@ func appendVariables(out []Variable, s *schema.Service) []Variable {
 
 // variableName turns a name of a document into a part of a variable's.
 func variableName(name string) string {
-	return strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name))
+	return strings.Map(func(r rune) rune {
+		if r == '-' || r == '.' {
+			return '_'
+		}
+		return unicode.ToUpper(r)
+	}, name)
 }
 
 // Dotenv writes variables as lines NAME=VALUE, for systemd's EnvironmentFile=

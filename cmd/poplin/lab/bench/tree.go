@@ -35,6 +35,7 @@ spec:
   serviceCIDRs: [10.96.0.0/16]
   overlay: {backend: host-gw}
   removalLimit: 100%
+  dns: {upstreams: [` + serverAddress + `]}
 `)
 	for i, s := range t.nodes {
 		fmt.Fprintf(&b, `---
@@ -91,6 +92,10 @@ func clusterIP(service int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, 96, byte(1 + service/250), byte(1 + service%250)})
 }
 
+// namespaceOf gives each 250 services a namespace of their own: a process that
+// is told of thousands in its environment does not start.
+func namespaceOf(service int) string { return fmt.Sprintf("n%03d", service/250) }
+
 // endpointAddress is that of an endpoint that nobody ever connects to; a
 // variant has others than the rest.
 func endpointAddress(service, endpoint, variant int) netip.Addr {
@@ -115,16 +120,16 @@ func documentWith(service int, endpoints ...netip.Addr) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `apiVersion: v1
 kind: Service
-metadata: {name: s%05d}
+metadata: {name: s%05d, namespace: %s}
 spec: {clusterIP: %s, ports: [{name: http, port: 80}]}
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
-metadata: {name: s%05d, labels: {kubernetes.io/service-name: s%05d}}
+metadata: {name: s%05d, namespace: %s, labels: {kubernetes.io/service-name: s%05d}}
 addressType: IPv4
 ports: [{name: http, port: %d, protocol: TCP}]
 endpoints:
-`, service, clusterIP(service), service, service, serverPort)
+`, service, namespaceOf(service), clusterIP(service), service, namespaceOf(service), service, serverPort)
 	for _, a := range endpoints {
 		fmt.Fprintf(&b, "- addresses: [%s]\n", a)
 	}
