@@ -25,7 +25,7 @@ import (
 // of is interrupted by a signal when the world is to stop.
 type descriptors struct {
 	list []int
-	wake int // an eventfd that polls as readable once close was called
+	wake int // an eventfd that polls as readable once reading, or all, is to end
 	// hold is whether there are enough processors (GOMAXPROCS) to keep one
 	// while waiting.
 	hold     bool

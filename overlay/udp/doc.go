@@ -33,6 +33,11 @@
 // lock, allocates nothing and logs nothing; what is dropped is counted by
 // [Reason], and one warning a minute and reason is logged beside the path.
 //
+// Packets wait in the queues of the device and in the sockets. A tunnel that is
+// told to end stops reading, sends what it has read and closes; what waits is
+// there for the next one where somebody has held the descriptors meanwhile
+// ([Descriptors], [InheritDevice], [InheritConn]).
+//
 // Packets are passed on unchanged. The kernel routes on both sides, so it
 // decrements TTL and sends ICMP errors; the tunnel does neither (flannel's
 // proxy does the first). Frames whose first nibble is neither 4 nor 6 are
