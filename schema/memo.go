@@ -27,6 +27,8 @@ type memo struct {
 	// more than one has.
 	uses   map[useKey]int
 	shared int
+	// addressed counts the services with a cluster IP by namespace.
+	addressed map[string]int
 
 	unselected []*unit // services whose selector is still to be looked at
 	selecting  map[labelKey][]*unit
@@ -57,7 +59,7 @@ func (m *memo) worthless(key string, lists [][]*unit) bool {
 // start begins anew: all documents are fresh.
 func (m *memo) start(key string, lists [][]*unit) {
 	*m = memo{
-		key: key, fresh: slices.Concat(lists...), loud: map[*unit]bool{}, uses: map[useKey]int{},
+		key: key, fresh: slices.Concat(lists...), loud: map[*unit]bool{}, uses: map[useKey]int{}, addressed: map[string]int{},
 		selecting: map[labelKey][]*unit{}, unmatched: map[*unit]bool{}, named: map[Name][]*unit{}, names: map[Name]bool{},
 	}
 	for _, u := range m.fresh {
@@ -194,6 +196,9 @@ func (m *memo) count(u *unit, by int) {
 		m.names[u.meta.Name] = true
 		m.automatic += by * u.settled.service.automatic
 		m.countUses(u.settled.service.service, by)
+		if len(u.settled.service.service.ClusterIPs) > 0 {
+			m.addressed[u.meta.Namespace] += by
+		}
 		if by > 0 {
 			m.unselected = append(m.unselected, u)
 		} else {

@@ -8,14 +8,23 @@ const GreatestEnvironment = 2000
 
 // environmentRule warns of namespaces whose variables do not fit.
 func (t *tree) environmentRule() {
-	count := map[string]int{}
+	for namespace, n := range t.parser.index.memo.addressed {
+		if n > GreatestEnvironment {
+			t.environmentTooLarge(namespace)
+		}
+	}
+}
+
+// environmentTooLarge puts the warning at the service that is one too many.
+func (t *tree) environmentTooLarge(namespace string) {
+	n := 0
 	for _, u := range t.services {
-		service := u.settled.service.service
-		if len(service.ClusterIPs) == 0 {
+		if u.meta.Namespace != namespace || len(u.settled.service.service.ClusterIPs) == 0 {
 			continue
 		}
-		if count[service.Namespace]++; count[service.Namespace] == GreatestEnvironment+1 {
-			t.warn(u, "/metadata/name", "namespace %s has more than %d services: programs may fail to start with the environment variables of all of them", service.Namespace, GreatestEnvironment)
+		if n++; n > GreatestEnvironment {
+			t.warn(u, "/metadata/name", "namespace %s has more than %d services: programs may fail to start with the environment variables of all of them", namespace, GreatestEnvironment)
+			return
 		}
 	}
 }
