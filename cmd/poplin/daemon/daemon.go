@@ -149,6 +149,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task("socket", func(ctx context.Context) error { return api.Serve(ctx, listener, d) })
 	task("source", d.watcher.Run)
 	task("documents", d.watch)
+	task("last good copy", d.keep)
 	task("reconciler", d.reconcile)
 	task("service manager", d.notify.run)
 	task("hangup", d.hangup)
@@ -184,9 +185,6 @@ func (d *Daemon) watch(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-d.unkept:
-			d.documents.keep()
-			continue
 		case <-d.watcher.Changes():
 		}
 		s := d.watcher.Latest()
@@ -197,6 +195,19 @@ func (d *Daemon) watch(ctx context.Context) error {
 		}
 		if d.documents.now() == nil {
 			d.notify.ready("waiting for documents: " + s.Problem)
+		}
+	}
+}
+
+// keep writes the last good copy after rounds. To write it takes long beside
+// a round, and the next snapshot does not wait for it.
+func (d *Daemon) keep(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.unkept:
+			d.documents.keep()
 		}
 	}
 }
