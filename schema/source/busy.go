@@ -21,7 +21,7 @@ func isBusyMarker(dir *os.Root, base string) bool {
 	if base == ".~tmp~" { // rsync --delay-updates
 		return true
 	}
-	if !rsyncTemp.MatchString(base) {
+	if base[0] != '.' || !rsyncTemp.MatchString(base) {
 		return false
 	}
 	info, err := dir.Lstat(base)

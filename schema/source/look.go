@@ -42,10 +42,18 @@ type interest struct {
 	required bool
 }
 
+// spareEntries is for what came since the last look.
+const spareEntries = 16
+
 // lookAt resolves the root and walks it. What is wrong is in the result's
-// err; what to watch is there in any case.
-func lookAt(root string) *look {
+// err; what to watch is there in any case. There will be about as much as last
+// time, if there was one.
+func lookAt(root string, last *look) *look {
 	l := &look{watch: make(map[string]interest)}
+	if last != nil {
+		l.entries = make([]entry, 0, len(last.entries)+spareEntries)
+		l.files = make([]document, 0, len(last.files)+spareEntries)
+	}
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		l.err = fmt.Errorf("%w: %s: %w", ErrMissing, root, err)

@@ -34,7 +34,7 @@ func newReader() *reader { return &reader{cache: make(map[string]cached)} }
 
 // snapshot looks, reads and looks again.
 func (r *reader) snapshot(root string) (Tree, *look, error) {
-	before := lookAt(root)
+	before := lookAt(root, nil)
 	if before.err != nil {
 		return Tree{}, before, before.err
 	}
@@ -66,7 +66,7 @@ func (r *reader) read(root string, l *look) (Tree, error) {
 		tree.Files = append(tree.Files, schema.File{Path: d.path, Content: c.content})
 	}
 	r.cache = next
-	if after := lookAt(root); !after.same(l) {
+	if after := lookAt(root, l); !after.same(l) {
 		return Tree{}, fmt.Errorf("%w: %s changed while it was read", ErrUnstable, root)
 	}
 	tree.Digest = r.digest(l.files)

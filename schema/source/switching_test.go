@@ -103,7 +103,7 @@ func readBusily(t *testing.T, root string) <-chan Tree {
 				return
 			case <-time.After(time.Millisecond):
 			}
-			l := lookAt(root)
+			l := lookAt(root, nil)
 			if s.judge(l, time.Now(), false).kind != whole {
 				continue
 			}

@@ -56,32 +56,55 @@ func (w *walker) folder(name, real string) error {
 		return err
 	}
 	w.look.watchAll(path.Join(w.look.resolved, real), s.id)
-	entries, err := fs.ReadDir(dir.FS(), ".")
+	return w.list(dir, name, real)
+}
+
+// list records what is in an open folder. Trees have tens of thousands of
+// files and are walked several times for each change: no FileInfo is made.
+func (w *walker) list(dir *os.Root, name, real string) error {
+	f, err := dir.Open(".")
 	if err != nil {
 		return walkError(name, err)
 	}
-	for _, e := range entries {
-		if err := w.entry(dir, path.Join(name, e.Name()), path.Join(real, e.Name())); err != nil {
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		return walkError(name, err)
+	}
+	slices.Sort(names)
+	for _, base := range names {
+		inTree := join(name, base)
+		inRoot := inTree
+		if real != name {
+			inRoot = join(real, base)
+		}
+		if w.look.busy == "" && isBusyMarker(dir, base) {
+			w.look.busy = inTree
+		}
+		if strings.HasPrefix(base, ".") {
+			continue
+		}
+		if err := w.entry(f, base, inTree, inRoot); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// join is path.Join for names that are clean.
+func join(folder, base string) string {
+	if folder == "." {
+		return base
+	}
+	return folder + "/" + base
+}
+
 // entry records one name of an open folder.
-func (w *walker) entry(dir *os.Root, name, real string) error {
-	base := path.Base(real)
-	if w.look.busy == "" && isBusyMarker(dir, base) {
-		w.look.busy = name
-	}
-	if strings.HasPrefix(base, ".") {
-		return nil
-	}
-	info, err := dir.Lstat(base)
+func (w *walker) entry(folder *os.File, base, name, real string) error {
+	s, err := stampAt(folder, base)
 	if err != nil {
 		return walkError(name, err)
 	}
-	s := stampOf(info)
 	if s.mode&fs.ModeSymlink != 0 {
 		return w.link(name, real, s)
 	}

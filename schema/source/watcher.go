@@ -164,10 +164,10 @@ func (w *Watcher) look() *look {
 	if renew {
 		w.rescan = time.Now()
 	}
-	var l *look
+	l := w.settle.accepted
 	for range 5 {
 		start := time.Now()
-		l = lookAt(w.o.Root)
+		l = lookAt(w.o.Root, l)
 		w.lookTook = time.Since(start)
 		if !w.watch(l, renew) {
 			return l
