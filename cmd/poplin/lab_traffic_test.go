@@ -109,15 +109,16 @@ func seenCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// watchPings notes in the receiver where pings come from, from now on.
+// watchPings notes in the receiver where pings come from, from now on. Daemons
+// ping each other too, with packets of full size.
 const watchPings = `add table inet watch
 delete table inet watch
 add table inet watch
 add set inet watch from4 { type ipv4_addr; flags dynamic; size 64; }
 add set inet watch from6 { type ipv6_addr; flags dynamic; size 64; }
 add chain inet watch input { type filter hook input priority 0; }
-add rule inet watch input icmp type echo-request add @from4 { ip saddr }
-add rule inet watch input icmpv6 type echo-request add @from6 { ip6 saddr }`
+add rule inet watch input icmp type echo-request meta length < 200 add @from4 { ip saddr }
+add rule inet watch input icmpv6 type echo-request meta length < 200 add @from6 { ip6 saddr }`
 
 func pingSeen(ts *testscript.TestScript, from, to, address, source string) {
 	set := "from4"

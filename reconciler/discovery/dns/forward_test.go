@@ -13,6 +13,7 @@ import (
 
 	wire "github.com/miekg/dns"
 
+	"github.com/poplin-net/poplin/reconciler/discovery"
 	"github.com/poplin-net/poplin/reconciler/discovery/dns"
 )
 
@@ -282,14 +283,7 @@ func lies(m *wire.Msg, honest bool) [][]byte {
 func TestUpstreamThatLoops(t *testing.T) {
 	t.Parallel()
 	at := freePort(t, "127.0.0.1")
-	up := newUpstream(t, func(network string, m *wire.Msg) *wire.Msg {
-		client := wire.Client{Net: network, Timeout: 5 * time.Second}
-		r, _, err := client.Exchange(m, at.String())
-		if err != nil {
-			return nil
-		}
-		return r
-	})
+	up := looping(t, at)
 	settings := via(up)
 	settings.Addresses = []netip.AddrPort{at}
 	server, _ := started(t, zoneOf(), settings)
@@ -311,6 +305,29 @@ func TestUpstreamThatLoops(t *testing.T) {
 	if n := up.asked.Load(); n != before || n > 4 {
 		t.Errorf("asked %d times, %d of them after it was found out", n, n-before)
 	}
+}
+
+// TestLoopBeforeTheZone is found as well: upstreams are looked at as soon as
+// the server listens.
+func TestLoopBeforeTheZone(t *testing.T) {
+	t.Parallel()
+	at := freePort(t, "127.0.0.1")
+	settings := via(looping(t, at))
+	settings.Addresses = []netip.AddrPort{at}
+	server, _ := started(t, discovery.NewZone(), settings)
+	eventually(t, "the loop is known", func() bool { return server.Stats().Upstreams[0].State == "loops" })
+}
+
+// looping is an upstream that asks a server what it is asked.
+func looping(t *testing.T, at netip.AddrPort) *upstream {
+	return newUpstream(t, func(network string, m *wire.Msg) *wire.Msg {
+		client := wire.Client{Net: network, Timeout: 5 * time.Second}
+		r, _, err := client.Exchange(m, at.String())
+		if err != nil {
+			return nil
+		}
+		return r
+	})
 }
 
 // TestOutOfDateAnswers are given while nobody has a newer one.

@@ -54,6 +54,8 @@ func (w *worker) handle(b []byte, p packet) (reply []byte, pending bool) {
 		return w.refuse(b, formErr), false
 	case q.kind >= typeTKEY && q.kind < discovery.TypeANY:
 		return w.refuse(b, notImp), false
+	case q.kind == discovery.TypeHINFO && w.forward.loops.met(q.name): // also before there is a zone
+		return w.refuse(b, servFail), false
 	}
 	table := w.zone.Table()
 	if table == nil {
@@ -126,8 +128,6 @@ func (w *worker) outside(b []byte, table *discovery.Table, limit int) ([]byte, b
 	case q.kind == discovery.TypeANY:
 		w.count.rcode(noError)
 		return q.finish(w.records(q.header(b, 0, noError), table.Any(), limit), noError), false
-	case q.kind == discovery.TypeHINFO && w.forward.loops.met(q.name):
-		return w.refuse(b, servFail), false
 	}
 	now := w.clock()
 	e := w.forward.cache.get(q.key(), now)
