@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,9 +83,9 @@ func TestResolvedIsLookedForAgain(t *testing.T) {
 	loopback(t)
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeBus{said: make(chan string, 10), err: errors.New("not allowed")}
-		connects := 0
+		var connects atomic.Int32
 		r := newResolved(func() (bus, error) {
-			if connects++; connects < 3 {
+			if connects.Add(1) < 3 {
 				return nil, errors.New("no bus")
 			}
 			return f, nil
@@ -95,15 +96,15 @@ func TestResolvedIsLookedForAgain(t *testing.T) {
 			r.want(cluster)
 			synctest.Wait()
 		}
-		if connects != 1 {
-			t.Errorf("%d attempts at once", connects)
+		if n := connects.Load(); n != 1 {
+			t.Errorf("%d attempts at once", n)
 		}
 		for range 3 {
 			<-time.After(resolvedRetry)
 			synctest.Wait()
 		}
-		if connects != 3 || len(f.said) != 2 {
-			t.Errorf("%d attempts, told %d times", connects, len(f.said))
+		if n := connects.Load(); n != 3 || len(f.said) != 2 {
+			t.Errorf("%d attempts, told %d times", n, len(f.said))
 		}
 	})
 }
