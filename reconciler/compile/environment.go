@@ -2,6 +2,7 @@ package compile
 
 import (
 	"slices"
+	"sort"
 
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/discovery"
@@ -35,10 +36,9 @@ func (e *environments) compile(b *builder) (gone, added []*reconciler.Group) {
 	next.files = map[string]environment{}
 	for rest := next.services; len(rest) > 0 && next.runDir != ""; {
 		namespace := rest[0].Namespace
-		n := slices.IndexFunc(rest, func(s *schema.Service) bool { return s.Namespace != namespace })
-		if n < 0 {
-			n = len(rest)
-		}
+		// They are in the order of their namespaces. A look at each would cost
+		// more than all else of a small change.
+		n := sort.Search(len(rest), func(i int) bool { return rest[i].Namespace != namespace })
 		own := rest[:n]
 		rest = rest[n:]
 		before, known := e.files[namespace]

@@ -26,7 +26,16 @@ var errForeign = errors.New("is not poplin's")
 // readFile reads a file of ours. The error is errForeign if it is somebody
 // else's, and os.ErrNotExist if there is none. An empty file where one of ours
 // was is a damaged one of ours.
-func (t *Target) readFile(path string) (reconciler.File, error) {
+func (t *Target) readFile(path string) (reconciler.File, error) { return t.readHead(path, maxFile) }
+
+// own says whose a file is, with the errors of readFile.
+func (t *Target) own(path string) error {
+	_, err := t.readHead(path, int64(len("# "+t.alias)))
+	return err
+}
+
+// readHead is readFile for the first bytes of a file.
+func (t *Target) readHead(path string, most int64) (reconciler.File, error) {
 	info, err := os.Lstat(path)
 	switch {
 	case errors.Is(err, unix.ENOTDIR):
@@ -41,15 +50,16 @@ func (t *Target) readFile(path string) (reconciler.File, error) {
 		return reconciler.File{}, err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
+	var content strings.Builder // a file of variables has megabytes: they are not copied
+	content.Grow(int(min(info.Size(), most)))
+	if _, err := io.Copy(&content, io.LimitReader(f, most)); err != nil {
 		return reconciler.File{}, err
 	}
-	damaged := len(content) == 0 && t.files.Files[path]
-	if !damaged && !strings.HasPrefix(string(content), "# "+t.alias) {
+	damaged := content.Len() == 0 && t.files.Files[path]
+	if !damaged && !strings.HasPrefix(content.String(), "# "+t.alias) {
 		return reconciler.File{}, errForeign
 	}
-	return reconciler.File{Path: path, Mode: uint32(info.Mode().Perm()), Content: string(content)}, nil
+	return reconciler.File{Path: path, Mode: uint32(info.Mode().Perm()), Content: content.String()}, nil
 }
 
 // readFiles reads the files that are recorded as ours or were last asked for.
@@ -118,7 +128,7 @@ func (t *Target) recordFiles(plan reconciler.Plan) error {
 // to write, and left alone otherwise.
 func (t *Target) doFile(f reconciler.File, remove bool) error {
 	return t.mounts.do(func() error {
-		_, err := t.readFile(f.Path)
+		err := t.own(f.Path)
 		missing := errors.Is(err, os.ErrNotExist)
 		switch {
 		case remove && (missing || errors.Is(err, errForeign)):
@@ -167,8 +177,7 @@ func (t *Target) pruneFiles(desired reconciler.State) error {
 	err := t.mounts.do(func() error {
 		for path := range t.files.Files {
 			if !files[path] {
-				_, err := t.readFile(path)
-				files[path] = err == nil
+				files[path] = t.own(path) == nil
 			}
 		}
 		// What is below comes first.

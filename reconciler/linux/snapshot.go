@@ -110,7 +110,7 @@ func (t *Target) assemble() {
 	}
 	t.seen.state = reconciler.NewState(groups...)
 	t.seen.conflicts = slices.Concat(t.seen.podConflicts, t.seen.linkConflicts, t.seen.fileConflicts)
-	t.seen.prints = prints{objects: fingerprint(t.seed, t.seen.state)}
+	t.seen.prints = prints{objects: t.seenSums.of(t.seed, t.seen.state)}
 	for _, c := range t.seen.conflicts {
 		t.seen.prints.conflicts += maphash.Comparable(t.seed, c)
 	}
@@ -124,11 +124,23 @@ func keep(old *reconciler.Group, name string, objects []reconciler.Object) *reco
 	return &reconciler.Group{Name: name, Objects: objects}
 }
 
-// fingerprint sums up the objects of a state.
-func fingerprint(seed maphash.Seed, s reconciler.State) uint64 {
-	var sum uint64
-	for _, o := range s.Objects() {
-		sum += maphash.Comparable(seed, o)
+// sums are the fingerprints of the last state's groups: some hold files of
+// megabytes, and hardly ever change.
+type sums map[*reconciler.Group]uint64
+
+// of sums up the objects of the next state.
+func (s *sums) of(seed maphash.Seed, state reconciler.State) uint64 {
+	next, total := sums{}, uint64(0)
+	for g := range state.Groups() {
+		sum, known := (*s)[g]
+		if !known {
+			for _, o := range g.Objects {
+				sum += maphash.Comparable(seed, o)
+			}
+		}
+		next[g] = sum
+		total += sum
 	}
-	return sum
+	*s = next
+	return total
 }

@@ -27,6 +27,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/poplin-net/poplin/reconciler"
 )
@@ -69,24 +70,27 @@ type Target struct {
 	applying atomic.Bool
 	live     atomic.Bool // Run hears events, so that what it read of pods stays true
 
-	mu         sync.Mutex // everything below
-	host       *conn
-	mounts     mounts
-	namespaces *namespaceRecords
-	sysctls    *sysctlRecords
-	files      *fileRecords
-	watch      *dirWatch // nil: Run does not run
-	neighbours *eventSocket
-	watched    bool // every directory that holds files of ours is watched
-	pods       map[string]*pod
-	refused    map[string]uint64 // bound namespaces that are not ours: name → inode
-	seen       snapshot          // of the last refresh
-	returned   prints            // of the last observation that Observe returned
-	desired    reconciler.State  // of the last Apply
-	wanted     uint64            // its fingerprint
-	underlays  map[string]Underlay
-	bridgeNF   bool
-	orphans    map[uint64]string // inode → name of namespaces we removed
+	mu                    sync.Mutex // everything below
+	host                  *conn
+	mounts                mounts
+	namespaces            *namespaceRecords
+	sysctls               *sysctlRecords
+	files                 *fileRecords
+	watch                 *dirWatch // nil: Run does not run
+	neighbours            *eventSocket
+	watched               bool // every directory that holds files of ours is watched
+	pods                  map[string]*pod
+	refused               map[string]uint64 // bound namespaces that are not ours: name → inode
+	seen                  snapshot          // of the last refresh
+	returned              prints            // of the last observation that Observe returned
+	desired               reconciler.State  // of the last Apply
+	wanted                uint64            // its fingerprint
+	seenSums, desiredSums sums
+	underlays             map[string]Underlay
+	bridgeNF              bool
+	kernelWG              bool
+	askedWG               time.Time         // when that was found out
+	orphans               map[uint64]string // inode → name of namespaces we removed
 }
 
 // New makes a target. It reads the records and opens a connection to the

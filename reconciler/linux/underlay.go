@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -46,10 +47,12 @@ func (t *Target) Underlay(ctx context.Context, choice string) (Underlay, error) 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	u, err := t.host.underlay(choice)
+	before, known := t.underlays[choice]
 	t.underlays[choice] = u
-	links, linksErr := t.host.links()
-	if linksErr == nil {
-		t.interest.Store(t.interests(links))
+	if !known || !u.equal(before) {
+		if links, linksErr := t.host.links(); linksErr == nil {
+			t.interest.Store(t.interests(links))
+		}
 	}
 	if err != nil {
 		return Underlay{}, fmt.Errorf("underlay %q: %w", choice, err)
@@ -77,13 +80,20 @@ func (t *Target) Facts(ctx context.Context) (Facts, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.bridgeNF = bridgeNetfilter()
-	return Facts{BridgeNetfilter: t.bridgeNF, BadChecksumOffload: before57(), WireGuard: kernelWireGuard()}, nil
+	if time.Since(t.askedWG) > askWG {
+		t.kernelWG, t.askedWG = kernelWireGuard(), time.Now()
+	}
+	return Facts{BridgeNetfilter: t.bridgeNF, BadChecksumOffload: before57(), WireGuard: t.kernelWG}, nil
 }
 
 func bridgeNetfilter() bool {
 	_, err := os.Stat(procSys + "/net/bridge")
 	return err == nil
 }
+
+// askWG is how long it is taken to be known whether the kernel has WireGuard:
+// a kernel without it starts modprobe for each question.
+const askWG = time.Minute
 
 // kernelWireGuard reports whether the kernel knows WireGuard. Asking for it
 // loads the module where it is one.

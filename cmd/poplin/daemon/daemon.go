@@ -68,7 +68,7 @@ type Daemon struct {
 	standing map[string]bool   // namespaces of pods that stood after it
 	links    *reconciler.Share // of what is observed
 	heard    heardPods
-	unkept   chan struct{} // the last good copy is to be written
+	idle     chan struct{} // a round is over that left something to tidy up
 }
 
 // targets are the places where objects live.
@@ -107,7 +107,7 @@ func New(o Options) (*Daemon, error) {
 		backends: backends,
 		o:        o, log: o.Log, started: time.Now(), documents: docs, addresses: book,
 		watcher:  source.New(source.Options{Root: o.ConfigDir, Quiet: o.SourceQuiet, Mode: o.SourceMode, Log: o.Log}),
-		accepted: make(chan struct{}), compiler: compile.New(), unkept: make(chan struct{}, 1),
+		accepted: make(chan struct{}), compiler: compile.New(), idle: make(chan struct{}, 1),
 		links: reconciler.NewShare(reconciler.KindLink), heard: heardPods{},
 	}
 	d.membership = &membership{o: o, kick: d.kick}
@@ -149,7 +149,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task("socket", func(ctx context.Context) error { return api.Serve(ctx, listener, d) })
 	task("source", d.watcher.Run)
 	task("documents", d.watch)
-	task("last good copy", d.keep)
+	task("tidying", d.tidy)
 	task("reconciler", d.reconcile)
 	task("service manager", d.notify.run)
 	task("hangup", d.hangup)
@@ -195,19 +195,6 @@ func (d *Daemon) watch(ctx context.Context) error {
 		}
 		if d.documents.now() == nil {
 			d.notify.ready("waiting for documents: " + s.Problem)
-		}
-	}
-}
-
-// keep writes the last good copy after rounds. To write it takes long beside
-// a round, and the next snapshot does not wait for it.
-func (d *Daemon) keep(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-d.unkept:
-			d.documents.keep()
 		}
 	}
 }

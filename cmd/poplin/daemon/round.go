@@ -144,9 +144,9 @@ func (d *Daemon) report(r reconciler.Round) {
 	if r.Err == nil && r.Desired.Complete {
 		d.kept.discard() // what is wanted has been taken
 	}
-	if d.documents.toKeep() {
+	if len(r.Plan) > 0 || d.documents.toKeep() {
 		select {
-		case d.unkept <- struct{}{}:
+		case d.idle <- struct{}{}:
 		default:
 		}
 	}
