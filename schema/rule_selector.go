@@ -88,7 +88,7 @@ func (t *tree) selectorRules() {
 		m.selects(u, labels)
 	}
 	m.unselected = nil
-	clear(labels.dirty)
+	labels.dirty = map[labelKey]bool{}
 	misses := &nearMisses{labels: labels}
 	for _, u := range slices.SortedFunc(maps.Keys(m.unmatched), compareUnits) {
 		service := u.settled.service.service

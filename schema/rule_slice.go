@@ -36,13 +36,15 @@ func serviceOf(s *EndpointSlice) Name { return Name{s.Namespace, s.Service} }
 func (t *tree) sliceRules() {
 	m := &t.parser.index.memo
 	hints := 0
+	warned := map[Name]bool{} // not m.names once more: to look into what was large costs as much for ever
 	for _, name := range slices.SortedFunc(maps.Keys(m.names), Name.Compare) {
 		before := len(t.diagnostics)
 		t.sliceRule(name, &hints)
-		if len(t.diagnostics) == before {
-			delete(m.names, name)
+		if len(t.diagnostics) > before {
+			warned[name] = true
 		}
 	}
+	m.names = warned
 }
 
 // sliceRule looks at the service of a name and the slices that name it.

@@ -28,7 +28,7 @@ type environment struct {
 // theirs.
 func (e *environments) compile(b *builder) (gone, added []*reconciler.Group) {
 	next := environments{cluster: b.cluster, runDir: b.Host.RunDir, services: b.Config.Services}
-	if e.cluster == next.cluster && e.runDir == next.runDir && slices.Equal(e.services, next.services) {
+	if e.cluster == next.cluster && e.runDir == next.runDir && sameSlice(e.services, next.services) {
 		return nil, nil
 	}
 	// The mark and the origin come from the Cluster.

@@ -22,6 +22,7 @@ func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconc
 	// knows of the links has caught up with what is made here.
 	t.applying.Store(true)
 	defer t.applying.Store(false)
+	t.current = false
 	t.desired, t.wanted = desired, t.desiredSums.of(t.seed, desired)
 	return errors.Join(t.carryOut(ctx, plan), t.pruneSysctls(desired), t.pruneFiles(desired))
 }

@@ -70,6 +70,13 @@ func (d *dirt) take() marks {
 	return m
 }
 
+// underlay reports whether the mark of the underlay is set.
+func (d *dirt) underlay() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.marks.underlay
+}
+
 // takeUnderlay clears the mark of the underlay alone and reports whether it
 // was set.
 func (d *dirt) takeUnderlay() bool {

@@ -82,6 +82,7 @@ type Target struct {
 	pods                  map[string]*pod
 	refused               map[string]uint64 // bound namespaces that are not ours: name → inode
 	seen                  snapshot          // of the last refresh
+	current               bool              // seen was read as a whole since the last Apply, and with events since
 	returned              prints            // of the last observation that Observe returned
 	desired               reconciler.State  // of the last Apply
 	wanted                uint64            // its fingerprint
@@ -158,16 +159,19 @@ func (t *Target) Kinds() []reconciler.Kind {
 func (t *Target) Changes() <-chan struct{} { return t.changes }
 
 // Observe implements reconciler.Observer. It can be used without Run; every
-// observation then reads every pod's namespace.
+// observation then reads everything. With Run the first one after an Apply
+// does, apart from pods' namespaces; others read what events tell of, as the
+// loop does after every change.
 //
 // Conflicts are reported for all names that poplin might need; whether it
 // does is for the caller to say.
 func (t *Target) Observe(ctx context.Context) (reconciler.Observation, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if err := t.refresh(ctx, true); err != nil {
+	if err := t.refresh(ctx, !t.current || !t.live.Load()); err != nil {
 		return reconciler.Observation{}, err
 	}
+	t.current = true
 	t.returned = t.seen.prints
 	state := t.seen.state
 	if t.seen.prints.objects == t.wanted && t.wanted != 0 {

@@ -46,6 +46,9 @@ func (t *Target) Underlay(ctx context.Context, choice string) (Underlay, error) 
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if u := t.underlays[choice]; u.LinkIndex != 0 && t.live.Load() && !t.dirt.underlay() {
+		return u, nil // no event told of a change
+	}
 	u, err := t.host.underlay(choice)
 	before, known := t.underlays[choice]
 	t.underlays[choice] = u

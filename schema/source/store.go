@@ -2,6 +2,7 @@ package source
 
 import (
 	"archive/tar"
+	"bufio"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,7 @@ const (
 	manifestName = "manifest.json"
 	manifestSize = 64 << 10 // bytes, at most
 	treePrefix   = "tree/"
+	copyBuffer   = 256 << 10 // bytes, between writes
 )
 
 // Store keeps the last accepted version in the daemon's state directory, so
@@ -84,7 +86,11 @@ func (s Store) save(t Tree) (err error) {
 			_ = os.Remove(temp)
 		}
 	}()
-	if err := writeCopy(f, t); err != nil {
+	buffered := bufio.NewWriterSize(f, copyBuffer) // a tree has tens of thousands of small files
+	if err := writeCopy(buffered, t); err != nil {
+		return err
+	}
+	if err := buffered.Flush(); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {

@@ -11,6 +11,7 @@
 package bench
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -86,7 +87,7 @@ func quantile(samples []float64, q float64) float64 {
 		return 0
 	}
 	sorted := slices.Sorted(slices.Values(samples))
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+	return sorted[max(int(math.Ceil(q*float64(len(sorted))))-1, 0)]
 }
 
 // inTurns calls f for each of n things, rounds times, in a new random order

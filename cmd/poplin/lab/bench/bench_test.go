@@ -97,7 +97,7 @@ func TestParseApplied(t *testing.T) {
 func TestFigures(t *testing.T) {
 	var samples []float64
 	for i := range 100 {
-		samples = append(samples, float64(i))
+		samples = append(samples, float64(i+1))
 	}
 	f := figure("10x1", "x", "ms", samples).atMost(98)
 	if f.P50 != 50 || f.P99 != 99 || *f.Met {
