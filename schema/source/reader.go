@@ -23,6 +23,7 @@ type reader struct {
 
 // cached is a file as it was read.
 type cached struct {
+	path    string // the same one each time: to compare it with itself takes no look at it
 	stamp   stamp
 	content []byte
 	sum     [sha256.Size]byte
@@ -63,7 +64,7 @@ func (r *reader) read(root string, l *look) (Tree, error) {
 			}
 		}
 		next[d.path] = c
-		tree.Files = append(tree.Files, schema.File{Path: d.path, Content: c.content})
+		tree.Files = append(tree.Files, schema.File{Path: c.path, Content: c.content})
 	}
 	r.cache = next
 	if after := lookAt(root, l); !after.same(l) {
@@ -102,7 +103,7 @@ func (r *reader) file(dir *os.Root, d document) (cached, error) {
 	} else if err != nil {
 		return cached{}, walkError(d.path, err)
 	}
-	return cached{d.stamp, content, sha256.Sum256(content), d.stamp.racy(at)}, nil
+	return cached{d.path, d.stamp, content, sha256.Sum256(content), d.stamp.racy(at)}, nil
 }
 
 // racy reports whether a file of the last read could have changed since
