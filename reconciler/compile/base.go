@@ -65,8 +65,3 @@ func (u Underlay) Equal(o Underlay) bool {
 func sameSlice[T any](a, b []T) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
-
-// sameInputs reports whether a service is what it was, without a look at it.
-func sameInputs(a, b services.Service) bool {
-	return a.Document == b.Document && sameSlice(a.Frontends, b.Frontends)
-}

@@ -75,7 +75,7 @@ type Problem struct{ What, Remedy string }
 // Result is a compiled state.
 type Result struct {
 	State    reconciler.State
-	Services []services.Service
+	Services []*services.Service
 	Outside  services.Outside
 	// Announced are the load balancer addresses that this node answers for.
 	Announced []netip.Addr

@@ -23,8 +23,8 @@ type compiledService struct {
 
 // compiledServices are those of the last time, in the order of their names.
 type compiledServices struct {
-	inputs   []services.Service // as they were resolved
-	compiled []*compiledService // what became of each
+	inputs   []*services.Service // as they were resolved
+	compiled []*compiledService  // what became of each
 	// uses counts the frontends that go to a chain; turns says how often the
 	// chains in use were others than before.
 	uses  map[reconciler.Chain]int
@@ -50,7 +50,7 @@ func (c *compiledServices) reset() (gone []*reconciler.Group) {
 // compile makes one group per service that has frontends, and returns those
 // that go and those that come. Services that were resolved to the very same
 // as before are not looked into.
-func (c *compiledServices) compile(b *builder, resolved []services.Service) (gone, added []*reconciler.Group) {
+func (c *compiledServices) compile(b *builder, resolved []*services.Service) (gone, added []*reconciler.Group) {
 	if len(b.subnets) == 0 {
 		return c.reset(), nil
 	}
@@ -71,7 +71,7 @@ func (c *compiledServices) compile(b *builder, resolved []services.Service) (gon
 		c.use(s, -1)
 	}
 	for n, s := range resolved {
-		if i < len(c.inputs) && sameInputs(c.inputs[i], s) {
+		if i < len(c.inputs) && c.inputs[i] == s {
 			out[n] = c.compiled[i]
 			i++
 			continue
@@ -137,13 +137,13 @@ func (c *compiledServices) pools(b *builder) []netip.Addr {
 	return c.poolIPs
 }
 
-func sameService(c *compiledService, s services.Service) bool {
+func sameService(c *compiledService, s *services.Service) bool {
 	return c.document == s.Document && slices.EqualFunc(c.frontends, s.Frontends, services.Frontend.Equal)
 }
 
 // service makes the elements of one service. before gives the slots that its
 // endpoints have had.
-func (b *builder) service(s services.Service, before Slots) *compiledService {
+func (b *builder) service(s *services.Service, before Slots) *compiledService {
 	out := &compiledService{document: s.Document, frontends: s.Frontends, slots: newSlots()}
 	out.group = &reconciler.Group{Name: "service " + s.Document.Meta.Name.String(), Origin: b.origin(s.Document.Place)}
 	seen := map[netip.Addr]bool{}

@@ -21,7 +21,7 @@ func many(n int) discovery.Input {
 		s := &schema.Service{Type: schema.ClusterIP}
 		s.Namespace, s.Name.Name = fmt.Sprintf("namespace-%02d", i*50/n), fmt.Sprintf("service-%05d", i)
 		s.Ports = []schema.ServicePort{{Name: "http", Protocol: schema.TCP, Port: 80}, {Name: "metrics", Protocol: schema.TCP, Port: 9100}}
-		r := services.Service{Document: s}
+		r := &services.Service{Document: s}
 		if s.Headless = i%10 == 0; s.Headless {
 			for j := range 10 {
 				k := i/10*10 + j
@@ -47,13 +47,15 @@ func BenchmarkUpdate(b *testing.B) {
 			two := one
 			two.Services = slices.Clone(one.Services)
 			for i := range 2 {
-				changed := *one.Services[n/2+i].Document
+				service := *one.Services[n/2+i]
+				changed := *service.Document
 				if changed.Headless {
-					two.Services[n/2+i].Headless = two.Services[n/2+i].Headless[1:]
+					service.Headless = service.Headless[1:]
 				} else {
 					changed.ClusterIPs = []netip.Addr{netip.MustParseAddr("10.97.0.1")}
 				}
-				two.Services[n/2+i].Document = &changed
+				service.Document = &changed
+				two.Services[n/2+i] = &service
 			}
 			zone := discovery.NewZone()
 			zone.Update(one)

@@ -68,16 +68,16 @@ func drawInput(t *rapid.T, before discovery.Input) discovery.Input {
 	}
 	for _, namespace := range []string{"a", "b"} {
 		for _, name := range []string{"x", "y", "z"} {
-			i := slices.IndexFunc(before.Services, func(s services.Service) bool {
+			i := slices.IndexFunc(before.Services, func(s *services.Service) bool {
 				return s.Document.Name == schema.Name{Namespace: namespace, Name: name}
 			})
 			switch what := rapid.SampledFrom([]string{"stay", "stay", "go", "change", "endpoints"}).Draw(t, "what"); {
 			case what == "stay" && i >= 0:
 				in.Services = append(in.Services, before.Services[i])
 			case what == "endpoints" && i >= 0:
-				s := before.Services[i]
+				s := *before.Services[i]
 				s.Headless = drawEndpoints(t, s.Document)
-				in.Services = append(in.Services, s)
+				in.Services = append(in.Services, &s)
 			case what == "change":
 				in.Services = append(in.Services, drawService(t, namespace, name))
 			}
@@ -93,7 +93,7 @@ func drawInput(t *rapid.T, before discovery.Input) discovery.Input {
 	return in
 }
 
-func drawService(t *rapid.T, namespace, name string) services.Service {
+func drawService(t *rapid.T, namespace, name string) *services.Service {
 	s := &schema.Service{Type: schema.ClusterIP}
 	s.Namespace, s.Name.Name = namespace, name
 	for _, p := range []schema.ServicePort{{Name: "http", Protocol: schema.TCP, Port: 80}, {Protocol: schema.TCP, Port: 81}, {Name: "dns", Protocol: schema.UDP, Port: 53}} {
@@ -112,7 +112,7 @@ func drawService(t *rapid.T, namespace, name string) services.Service {
 			s.ClusterIPs = append(s.ClusterIPs, drawAddress(t, "fd00:96::"))
 		}
 	}
-	return services.Service{Document: s, Headless: drawEndpoints(t, s)}
+	return &services.Service{Document: s, Headless: drawEndpoints(t, s)}
 }
 
 func drawEndpoints(t *rapid.T, s *schema.Service) []services.HeadlessEndpoint {
@@ -259,7 +259,7 @@ func TestReadersSeeWholeUpdates(t *testing.T) {
 	state := func(i int) discovery.Input {
 		s := &schema.Service{Type: schema.ClusterIP, ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, 0, byte(20 + i)})}}
 		s.Namespace, s.Name.Name = "a", "x"
-		return discovery.Input{Cluster: cluster(), Services: []services.Service{{Document: s}}}
+		return discovery.Input{Cluster: cluster(), Services: []*services.Service{{Document: s}}}
 	}
 	zone.Update(state(0))
 	done := make(chan struct{})
@@ -297,7 +297,7 @@ func TestNamesThatAreTooLong(t *testing.T) {
 		for _, name := range []string{long, "short"} {
 			s := &schema.Service{Type: schema.ClusterIP, Headless: headless, Ports: []schema.ServicePort{{Name: "a-long-port", Protocol: schema.TCP, Port: 80}}}
 			s.Namespace, s.Name.Name = fmt.Sprint("ns-", headless), name
-			r := services.Service{Document: s}
+			r := &services.Service{Document: s}
 			if headless {
 				r.Headless = []services.HeadlessEndpoint{{Address: netip.MustParseAddr("10.244.1.1"), Hostname: long, Ports: []services.HeadlessPort{{Name: "a-long-port", Protocol: schema.TCP, Port: 80}}}}
 			} else {

@@ -15,7 +15,7 @@ type update struct {
 }
 
 // services walks both lists, which are sorted, at the same time.
-func (u *update) services(before, after []services.Service) {
+func (u *update) services(before, after []*services.Service) {
 	if sameSlice(before, after) {
 		return
 	}
@@ -26,19 +26,19 @@ func (u *update) services(before, after []services.Service) {
 			order = 1
 		case len(after) == 0:
 			order = -1
-		case before[0].Document != after[0].Document:
+		case before[0] != after[0]:
 			order = before[0].Document.Name.Compare(after[0].Document.Name)
 		}
 		var old, next records
-		if order == 0 && same(&before[0], &after[0]) {
+		if order == 0 && same(before[0], after[0]) {
 			before, after = before[1:], after[1:]
 			continue
 		}
 		if order <= 0 {
-			old, before = ofService(&before[0], u.service), before[1:]
+			old, before = ofService(before[0], u.service), before[1:]
 		}
 		if order >= 0 {
-			next, after = ofService(&after[0], u.service), after[1:]
+			next, after = ofService(after[0], u.service), after[1:]
 		}
 		u.replace(old, next)
 	}
@@ -47,7 +47,7 @@ func (u *update) services(before, after []services.Service) {
 // same reports whether two states of a service give the same records for
 // certain.
 func same(a, b *services.Service) bool {
-	return a.Document == b.Document &&
+	return a == b || a.Document == b.Document &&
 		(sameSlice(a.Headless, b.Headless) || slices.EqualFunc(a.Headless, b.Headless, services.HeadlessEndpoint.Equal))
 }
 

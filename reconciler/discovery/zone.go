@@ -37,7 +37,7 @@ const Version = "1.1.0"
 // Input is what a zone is made of. None of it may change afterwards.
 type Input struct {
 	Cluster  *schema.Cluster
-	Services []services.Service // all of them, sorted by namespace and name
+	Services []*services.Service // all of them, sorted by namespace and name
 	View     view.View
 	Underlay []netip.Addr // of this node, for its pods without an address of their own
 }
@@ -48,7 +48,7 @@ type Zone struct {
 
 	mu       sync.Mutex // of Update
 	settings string     // of the Cluster, that all names depend on
-	services []services.Service
+	services []*services.Service
 	self     nodePods
 	peers    []view.Peer
 	// more counts how often a shared record was asked for after the first time.

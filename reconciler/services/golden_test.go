@@ -135,7 +135,7 @@ func peer(v *view.View, name string) *view.Peer {
 	return &v.Peers[i]
 }
 
-func format(list []Service) string {
+func format(list []*Service) string {
 	var b strings.Builder
 	for _, s := range list {
 		fmt.Fprintf(&b, "%s (%s)\n", s.Document.Meta.Name, s.Document.Place)

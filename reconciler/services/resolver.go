@@ -9,8 +9,7 @@ import (
 
 // Resolver resolves services again and again, as documents and the view
 // change. It remembers what it came to, and computes only those services anew
-// that a change is about: one that is not has the same Frontends slice as
-// before. It is used by one goroutine at a time.
+// that a change is about: one that is not is the same Service as before. It is used by one goroutine at a time.
 type Resolver struct {
 	config *schema.Config
 	pods   podIndex
@@ -21,7 +20,8 @@ type Resolver struct {
 	live    live
 	outside int // services that something is to be done for outside of the kernel's tables
 
-	out   []Service
+	out   []*Service
+	of    []*schema.Service    // the documents of out
 	dirty map[schema.Name]bool // services to resolve anew
 	all   bool                 // every one of them
 }
@@ -255,38 +255,48 @@ func (r *Resolver) touchNode(name string) {
 
 // Resolve computes all services as seen from a host, in the order of the
 // documents. Headless services have no frontends. The result must not be
-// changed: the next one shares it.
-func (r *Resolver) Resolve(v view.View, host Host) []Service {
+// changed: the next one shares it, and a service that is the same pointer in
+// both did not change.
+func (r *Resolver) Resolve(v view.View, host Host) []*Service {
 	r.see(v, host)
 	if r.all {
-		r.out = nil
+		r.out, r.of = nil, nil
 	}
-	out := make([]Service, len(r.config.Services))
-	old, same := r.out, len(r.out) == len(out) && len(r.dirty) == 0
-	for i, s := range r.config.Services {
-		for len(old) > 0 && old[0].Document != s && old[0].Document.Meta.Name.Compare(s.Meta.Name) < 0 {
-			old = old[1:]
+	documents := r.config.Services
+	if len(r.dirty) > 0 || !slices.Equal(r.of, documents) {
+		r.out = r.merge(documents)
+		for name := range r.dirty {
+			i, found := slices.BinarySearchFunc(documents, name, func(s *schema.Service, name schema.Name) int { return s.Meta.Name.Compare(name) })
+			if found {
+				r.out[i] = r.resolve(documents[i])
+			}
 		}
-		if len(old) > 0 && old[0].Document == s {
-			out[i], old = old[0], old[1:]
+	}
+	r.of, r.all = documents, false
+	clear(r.dirty)
+	return r.out
+}
+
+// merge resolves the documents that were not there before. It looks into those
+// that differ only, and never into what became of the others: with tens of
+// thousands that costs more than all else.
+func (r *Resolver) merge(documents []*schema.Service) []*Service {
+	out := make([]*Service, len(documents))
+	of, old := r.of, r.out
+	for i, s := range documents {
+		for len(of) > 0 && of[0] != s && of[0].Meta.Name.Compare(s.Meta.Name) < 0 {
+			of, old = of[1:], old[1:]
+		}
+		if len(of) > 0 && of[0] == s {
+			out[i] = old[0]
+			of, old = of[1:], old[1:]
 			continue
 		}
-		out[i], same = r.resolve(s), false
+		out[i] = r.resolve(s)
 	}
-	if same {
-		return r.out
-	}
-	for name := range r.dirty {
-		i, found := slices.BinarySearchFunc(out, name, func(s Service, name schema.Name) int { return s.Document.Meta.Name.Compare(name) })
-		if found {
-			out[i] = r.resolve(out[i].Document)
-		}
-	}
-	r.out, r.all = out, false
-	clear(r.dirty)
 	return out
 }
 
-func (r *Resolver) resolve(s *schema.Service) Service {
-	return Service{Document: s, Frontends: r.frontends(s), Headless: r.headless(s)}
+func (r *Resolver) resolve(s *schema.Service) *Service {
+	return &Service{Document: s, Frontends: r.frontends(s), Headless: r.headless(s)}
 }

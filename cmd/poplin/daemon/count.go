@@ -22,7 +22,7 @@ func (d *Daemon) Count(ctx context.Context, s *api.Status) error {
 		out := &s.ServiceList[i]
 		name := schema.Name{Namespace: out.Namespace, Name: out.Name}
 		// A round may have ended since the status was made.
-		at, found := slices.BinarySearchFunc(resolved, name, func(r services.Service, n schema.Name) int { return r.Document.Meta.Name.Compare(n) })
+		at, found := slices.BinarySearchFunc(resolved, name, func(r *services.Service, n schema.Name) int { return r.Document.Meta.Name.Compare(n) })
 		if !found {
 			continue
 		}

@@ -173,12 +173,12 @@ func TestReadinessIsHealth(t *testing.T) {
 // TestEmptyPools: a service without any ready endpoint is a problem, one that
 // has none at all is what the documents say.
 func TestEmptyPools(t *testing.T) {
-	service := func(name string, frontends ...services.Frontend) services.Service {
-		s := services.Service{Document: &schema.Service{}, Frontends: frontends}
+	service := func(name string, frontends ...services.Frontend) *services.Service {
+		s := &services.Service{Document: &schema.Service{}, Frontends: frontends}
 		s.Document.Meta.Name = schema.Name{Namespace: "default", Name: name}
 		return s
 	}
-	got := emptyPools([]services.Service{
+	got := emptyPools([]*services.Service{
 		service("good", services.Frontend{Ready: 0, Total: 2}, services.Frontend{Ready: 1, Total: 2}),
 		service("bad", services.Frontend{Ready: 0, Total: 2}, services.Frontend{Ready: 0, Total: 1}),
 		service("empty", services.Frontend{}),

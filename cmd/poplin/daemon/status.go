@@ -174,7 +174,7 @@ func external(c *schema.Config, node string) bool {
 	return slices.ContainsFunc(c.Nodes, func(n *schema.Node) bool { return n.Meta.Name.Name == node && n.External })
 }
 
-func fillServices(s *api.Status, all []services.Service) {
+func fillServices(s *api.Status, all []*services.Service) {
 	s.Services = len(all)
 	for _, svc := range all {
 		d := svc.Document
@@ -244,7 +244,7 @@ func (d *Daemon) orphans() []api.Problem {
 
 // emptyPools are services that have endpoints, of which none takes
 // connections on any node.
-func emptyPools(all []services.Service) []api.Problem {
+func emptyPools(all []*services.Service) []api.Problem {
 	var out []api.Problem
 	for _, s := range all {
 		ready, total := 0, 0

@@ -13,12 +13,12 @@ import (
 )
 
 // many makes n services with a cluster IP.
-func many(n int) []services.Service {
-	var out []services.Service
+func many(n int) []*services.Service {
+	var out []*services.Service
 	for i := range n {
 		s := &schema.Service{Type: schema.ClusterIP, ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})}}
 		s.Namespace, s.Name.Name = "default", fmt.Sprintf("service-%05d", i)
-		out = append(out, services.Service{Document: s})
+		out = append(out, &services.Service{Document: s})
 	}
 	return out
 }

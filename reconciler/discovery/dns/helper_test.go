@@ -32,13 +32,13 @@ func eventually(t testing.TB, what string, met func() bool) {
 }
 
 // zoneOf makes the zone of these services.
-func zoneOf(list ...services.Service) *discovery.Zone {
+func zoneOf(list ...*services.Service) *discovery.Zone {
 	zone := discovery.NewZone()
 	zone.Update(inputOf(list...))
 	return zone
 }
 
-func inputOf(list ...services.Service) discovery.Input {
+func inputOf(list ...*services.Service) discovery.Input {
 	c := &schema.Cluster{
 		PodCIDRs:     []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")},
 		ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16")},
@@ -48,18 +48,18 @@ func inputOf(list ...services.Service) discovery.Input {
 }
 
 // web is a service with a cluster IP.
-func web() services.Service {
+func web() *services.Service {
 	s := &schema.Service{Type: schema.ClusterIP, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.20")}}
 	s.Namespace, s.Name.Name = "default", "web"
 	s.Ports = []schema.ServicePort{{Name: "http", Protocol: schema.TCP, Port: 80}}
-	return services.Service{Document: s}
+	return &services.Service{Document: s}
 }
 
 // headless is a service with n endpoints.
-func headless(name string, n int) services.Service {
+func headless(name string, n int) *services.Service {
 	s := &schema.Service{Type: schema.ClusterIP, Headless: true}
 	s.Namespace, s.Name.Name = "default", name
-	r := services.Service{Document: s}
+	r := &services.Service{Document: s}
 	for i := range n {
 		r.Headless = append(r.Headless, services.HeadlessEndpoint{Address: netip.AddrFrom4([4]byte{10, 244, byte(i >> 8), byte(i)}), Weight: 1})
 	}
@@ -67,10 +67,10 @@ func headless(name string, n int) services.Service {
 }
 
 // external is an alias.
-func external(name, target string) services.Service {
+func external(name, target string) *services.Service {
 	s := &schema.Service{Type: schema.ExternalName, ExternalName: target}
 	s.Namespace, s.Name.Name = "default", name
-	return services.Service{Document: s}
+	return &services.Service{Document: s}
 }
 
 // freePort finds a port of an address that is free over UDP and TCP.
