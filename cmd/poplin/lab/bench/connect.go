@@ -27,8 +27,11 @@ const (
 
 // Connect makes connections to an address, and closes each at once: some one
 // after another, then several at a time for a while. Connections are closed
-// by a reset, so that no port waits.
+// by a reset, so that no port waits. The process stays on one processor.
 func Connect(ctx context.Context, address string, while time.Duration) (Connections, error) {
+	if err := pin(true); err != nil {
+		return Connections{}, err
+	}
 	var times []float64
 	for range handshakes {
 		started := time.Now()
@@ -69,8 +72,12 @@ func connect(ctx context.Context, address string) error {
 }
 
 // Serve accepts connections until ctx ends, and closes each when its client
-// does.
+// does. The process stays on one processor, another than Connect's if there is
+// one.
 func Serve(ctx context.Context, address string) error {
+	if err := pin(false); err != nil {
+		return err
+	}
 	var config net.ListenConfig
 	listener, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
