@@ -42,6 +42,7 @@ var importRules = []importRule{
 	{"reconciler/listen", nil, "answers where the kernel cannot; which sockets there are is decided elsewhere"},
 	{"reconciler/linux", []string{"reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"reconciler/nft", []string{"reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
+	{"reconciler/nft/churntest", nil, "a load for tests of the target, and of the whole program"},
 	{"reconciler/tunnel", []string{"reconciler", "overlay/udp"}, "the only target that needs a data path of ours"},
 	{"reconciler/wireguard", []string{"reconciler", "overlay/wg"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"systemd", nil, "unit files, and a test of them"},

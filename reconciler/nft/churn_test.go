@@ -2,7 +2,6 @@ package nft
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -10,14 +9,12 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/nft/churntest"
 )
 
 // Churn: how many connections are made, and how many endpoints come or go, in
@@ -26,7 +23,7 @@ const (
 	churnConnections = 2000
 	churnChanges     = 10
 	churnEndpoints   = 12
-	churnClients     = 32 // in each family
+	churnClients     = 64 // half of them in each family
 )
 
 // Endpoints come and go ten times a second while 2,000 connections a second
@@ -43,21 +40,28 @@ func TestEndpointChurn(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- w.target.Run(ctx) }()
-	c := &churn{w: w, log: map[string][]stay{}}
+	c := &churn{w: w, load: churntest.Load{Rate: churnConnections, Clients: churnClients, Ask: func(conn net.Conn) (string, error) {
+		b, err := io.ReadAll(conn)
+		return string(b), err
+	}}}
 	for i := range families() {
+		c.load.Addresses = append(c.load.Addresses, net.JoinHostPort(vips[i], "1"))
 		c.in[i] = append(c.in[i], pods[i][:churnEndpoints/2]...)
 		for _, pod := range c.in[i] {
-			c.note(pod, time.Now(), time.Time{})
+			c.load.Joins(pod, time.Now())
 		}
 	}
 	engine := reconciler.NewEngine(w.target)
 	c.commit(engine)
 	var clients sync.WaitGroup
 	dialing, stop := context.WithCancel(ctx)
-	for i := range families() {
-		for k := range churnClients {
-			clients.Go(func() { c.dial(dialing, i, k) })
-		}
+	for k := range churnClients {
+		clients.Go(func() {
+			_ = w.podA.do(func() error {
+				c.load.Client(dialing, k)
+				return nil
+			})
+		})
 	}
 	changes := c.change(engine, pods, duration)
 	stop()
@@ -66,7 +70,7 @@ func TestEndpointChurn(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	c.judge(t, duration)
+	c.judge(t)
 	t.Logf("%d changes, the commit of one took %s at most", changes, c.slowest.Round(time.Microsecond))
 }
 
@@ -110,38 +114,11 @@ func (w *network) churnServers() (pods [2][]string) {
 	return pods
 }
 
-// stay is a time in which an endpoint may get connections: from before the
-// commit that brings it until that which takes it away is done.
-type stay struct{ from, to time.Time } // to is zero as long as it is in
-
-// call is one connection.
-type call struct {
-	family      int
-	start, made time.Time
-	pod         string
-	err         error
-}
-
 type churn struct {
 	w       *network
 	in      [2][]string // by slot
 	slowest time.Duration
-
-	mu    sync.Mutex
-	log   map[string][]stay // by endpoint
-	calls []call
-}
-
-// note opens a stay, or closes the last one.
-func (c *churn) note(pod string, from, to time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	list := c.log[pod]
-	if to.IsZero() {
-		c.log[pod] = append(list, stay{from: from})
-		return
-	}
-	list[len(list)-1].to = to
+	load    churntest.Load
 }
 
 // commit runs a round for the endpoints that are in.
@@ -181,94 +158,27 @@ func (c *churn) change(engine *reconciler.Engine, pods [2][]string, duration tim
 		}
 		now := time.Now()
 		for _, pod := range added {
-			c.note(pod, now, time.Time{})
+			c.load.Joins(pod, now)
 		}
 		c.commit(engine)
 		now = time.Now()
 		for _, pod := range removed {
-			c.note(pod, time.Time{}, now)
+			c.load.Leaves(pod, now)
 		}
 		<-tick.C
 	}
 	return n
 }
 
-// dial makes the connections of one client. One that is late hurries, so that
-// the rate is right. It closes them with a reset, so that ports are free again
-// at once.
-func (c *churn) dial(ctx context.Context, i, k int) {
-	const pause = 2 * churnClients * time.Second / churnConnections
-	dialer := net.Dialer{Timeout: 5 * time.Second}
-	next := time.Now().Add(pause * time.Duration(k) / churnClients)
-	_ = c.w.podA.do(func() error {
-		for ; ; next = next.Add(pause) {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(time.Until(next)):
-			}
-			call := call{family: i, start: time.Now()}
-			// The dialer starts no thread of its own for an address and a single
-			// family, so that its socket is of this namespace.
-			conn, err := dialer.Dial("tcp", net.JoinHostPort(vips[i], "1"))
-			call.made = time.Now()
-			if err == nil {
-				var b []byte
-				if err = conn.SetDeadline(time.Now().Add(5 * time.Second)); err == nil {
-					b, err = io.ReadAll(conn)
-				}
-				call.pod = string(b)
-				_ = conn.(*net.TCPConn).SetLinger(0)
-				_ = conn.Close()
-			}
-			call.err = err
-			c.mu.Lock()
-			c.calls = append(c.calls, call)
-			c.mu.Unlock()
-		}
-	})
-}
-
-// judge looks at each connection: it reached an endpoint that was in at some
-// time between its start and its end.
-func (c *churn) judge(t *testing.T, duration time.Duration) {
+// judge looks at all connections.
+func (c *churn) judge(t *testing.T) {
 	t.Helper()
-	reached := map[string]int{}
-	for _, x := range c.calls {
-		switch {
-		case x.err != nil:
-			what := "failed"
-			if errors.Is(x.err, unix.ECONNREFUSED) {
-				what = "was refused"
-			}
-			t.Errorf("after %s a connection %s: %v", x.made.Sub(x.start), what, x.err)
-		case !c.allowed(x):
-			t.Errorf("a connection to %s, which was not in: %v", x.pod, x.made.Sub(x.start))
-		}
-		reached[x.pod]++
-		if t.Failed() && len(reached) > 40 {
-			return
-		}
+	v := c.load.Verdict()
+	for _, err := range v.Faults[:min(len(v.Faults), 40)] {
+		t.Error(err)
 	}
-	rate := float64(len(c.calls)) / duration.Seconds()
-	t.Logf("%.0f connections a second (figure %d), to %d endpoints", rate, churnConnections, len(reached))
-	if len(reached) < churnEndpoints {
-		t.Errorf("only %s were reached", strings.Join(sorted(reached), " "))
+	t.Logf("%.0f connections a second (figure %d), to %d endpoints", v.Rate, churnConnections, len(v.Reached))
+	if len(v.Reached) < churnEndpoints {
+		t.Errorf("only these were reached: %v", v.Reached)
 	}
-}
-
-func sorted(m map[string]int) (out []string) {
-	for name, n := range m {
-		out = append(out, fmt.Sprint(name, "=", n))
-	}
-	return out
-}
-
-func (c *churn) allowed(x call) bool {
-	for _, s := range c.log[x.pod] {
-		if !x.made.Before(s.from) && (s.to.IsZero() || !x.start.After(s.to)) {
-			return true
-		}
-	}
-	return false
 }
