@@ -82,13 +82,14 @@ func TestParseSize(t *testing.T) {
 }
 
 func TestParseApplied(t *testing.T) {
-	for line, want := range map[string]applied{
-		`time=x level=INFO msg="plan applied" revision=a add=12 change=1 delete=0 cause=config took=1ms reaction=2.5ms`: {12, 2500 * time.Microsecond},
-		`time=x level=INFO msg="plan applied" revision=a add=3 change=1 delete=0 cause=health took=1ms`:                 {3, 0},
-		`level=INFO msg="revision accepted" add=1`:                                                                      {},
+	at := time.Date(2026, 1, 2, 3, 4, 5, 678e6, time.UTC)
+	for line, want := range map[string]Applied{
+		`time=2026-01-02T03:04:05.678Z level=INFO msg="plan applied" revision=a add=12 change=1 delete=0 cause=config took=1ms reaction=2.5ms`: {at, 12, 2500 * time.Microsecond},
+		`time=2026-01-02T03:04:05.678Z level=INFO msg="plan applied" revision=a add=3 change=1 delete=0 cause=health took=1ms`:                 {at, 3, 0},
+		`level=INFO msg="revision accepted" add=1`: {},
 	} {
 		got, ok := parseApplied(line)
-		if ok != (want != applied{}) || got != want {
+		if ok != (want != Applied{}) || got != want {
 			t.Errorf("%s: %v %v", line, got, ok)
 		}
 	}

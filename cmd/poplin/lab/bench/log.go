@@ -14,40 +14,46 @@ import (
 	"time"
 )
 
-// applied is what a daemon's log says of a plan that was carried out.
-type applied struct {
-	add      int
-	reaction time.Duration // 0: the plan was not for a new revision
+// Applied is what a daemon's log says of a plan that was carried out.
+type Applied struct {
+	// At is when all of it was in the kernel, or up to a millisecond before:
+	// the log has no more digits.
+	At       time.Time
+	Add      int
+	Reaction time.Duration // 0: the plan was not for a new revision
 }
 
-var appliedLine = regexp.MustCompile(`msg="plan applied".* add=(\d+)(?:.* reaction=(\S+))?`)
+var appliedLine = regexp.MustCompile(`^time=(\S+) .*msg="plan applied".* add=(\d+)(?:.* reaction=(\S+))?`)
 
-func parseApplied(line string) (applied, bool) {
+func parseApplied(line string) (Applied, bool) {
 	m := appliedLine.FindStringSubmatch(line)
 	if m == nil {
-		return applied{}, false
+		return Applied{}, false
 	}
-	var a applied
-	a.add, _ = strconv.Atoi(m[1]) // digits
-	if m[2] != "" {
-		d, err := time.ParseDuration(m[2])
-		if err != nil {
-			return applied{}, false
+	var a Applied
+	var err error
+	if a.At, err = time.Parse(time.RFC3339, m[1]); err != nil {
+		return Applied{}, false
+	}
+	a.Add, _ = strconv.Atoi(m[2]) // digits
+	if m[3] != "" {
+		if a.Reaction, err = time.ParseDuration(m[3]); err != nil {
+			return Applied{}, false
 		}
-		a.reaction = d
 	}
 	return a, true
 }
 
-// follower reads what a daemon logs from now on.
-type follower struct {
+// Log reads what a daemon logs, from where its file ended when it was opened.
+type Log struct {
 	file *os.File
 	read *bufio.Reader
 	part string
 }
 
-func (b *services) follow(node string) (*follower, error) {
-	f, err := os.Open(b.logs.Log(node))
+// FollowLog opens a daemon's log, in the form of text.
+func FollowLog(path string) (*Log, error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
@@ -55,23 +61,24 @@ func (b *services) follow(node string) (*follower, error) {
 		f.Close()
 		return nil, err
 	}
-	return &follower{file: f, read: bufio.NewReader(f)}, nil
+	return &Log{file: f, read: bufio.NewReader(f)}, nil
 }
 
-func (f *follower) close() { f.file.Close() }
+// Close stops reading.
+func (l *Log) Close() error { return l.file.Close() }
 
-// applied waits for the log's next plan that is as wanted.
-func (f *follower) applied(ctx context.Context, wanted func(applied) bool) (found applied, err error) {
+// Applied waits for the log's next plan that is as wanted.
+func (l *Log) Applied(ctx context.Context, wanted func(Applied) bool) (found Applied, err error) {
 	refused := ""
 	waitErr := within(ctx, patience, "nothing was applied", func() bool {
 		for {
-			text, readErr := f.read.ReadString('\n')
-			f.part += text
+			text, readErr := l.read.ReadString('\n')
+			l.part += text
 			if readErr != nil {
 				return false
 			}
-			line := f.part
-			f.part = ""
+			line := l.part
+			l.part = ""
 			if a, ok := parseApplied(line); ok && wanted(a) {
 				found = a
 				return true

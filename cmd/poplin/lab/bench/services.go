@@ -140,15 +140,15 @@ func (b *services) cold(ctx context.Context, s Size, t tree) error {
 	if err := t.fill(s); err != nil {
 		return err
 	}
-	log, err := b.follow(s.name())
+	log, err := FollowLog(b.logs.Log(s.name()))
 	if err != nil {
 		return err
 	}
-	defer log.close()
+	defer log.Close()
 	if err := b.client.Start(ctx, s.name()); err != nil {
 		return err
 	}
-	line, err := log.applied(ctx, func(a applied) bool { return a.reaction > 0 && a.add >= s.Services })
+	line, err := log.Applied(ctx, func(a Applied) bool { return a.Reaction > 0 && a.Add >= s.Services })
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (b *services) cold(ctx context.Context, s Size, t tree) error {
 	}
 	b.add(kernel)
 	b.add(figure(s.String(), "cold load: user time of the daemon", "s", []float64{after.User}))
-	b.add(figure(s.String(), "cold load: from snapshot to commit", "s", []float64{line.reaction.Seconds()}))
+	b.add(figure(s.String(), "cold load: from snapshot to commit", "s", []float64{line.Reaction.Seconds()}))
 	b.add(figure(s.String(), "memory of the daemon", "MiB", []float64{after.RSS}))
 	b.add(figure(s.String(), "memory of the kernel (slab and vmalloc of the machine, difference)", "MiB", []float64{after.KernelMemory - before.KernelMemory}))
 	return nil
@@ -171,11 +171,11 @@ func (b *services) cold(ctx context.Context, s Size, t tree) error {
 
 // changes edits one file at a time. Kinds of changes take turns.
 func (b *services) changes(ctx context.Context, s Size, t tree) error {
-	log, err := b.follow(s.name())
+	log, err := FollowLog(b.logs.Log(s.name()))
 	if err != nil {
 		return err
 	}
-	defer log.close()
+	defer log.Close()
 	changed, extra := s.Services/3, s.Services // services that are not measured
 	variant := 0
 	steps := []struct {
@@ -194,11 +194,11 @@ func (b *services) changes(ctx context.Context, s Size, t tree) error {
 			if err := step.edit(); err != nil {
 				return err
 			}
-			line, err := log.applied(ctx, func(a applied) bool { return a.reaction > 0 })
+			line, err := log.Applied(ctx, func(a Applied) bool { return a.Reaction > 0 })
 			if err != nil {
 				return err
 			}
-			samples[step.what] = append(samples[step.what], milliseconds(line.reaction))
+			samples[step.what] = append(samples[step.what], milliseconds(line.Reaction))
 		}
 	}
 	for _, step := range steps {
