@@ -2,68 +2,32 @@ package discovery_test
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/rogpeppe/go-internal/txtar"
-
 	"github.com/poplin-net/poplin/reconciler/discovery"
+	"github.com/poplin-net/poplin/reconciler/goldentest"
 	"github.com/poplin-net/poplin/schema"
 )
 
 // TestEnvironment makes the variables of the namespace default of the
 // documents in each file of testdata/environment.
 func TestEnvironment(t *testing.T) {
-	paths, err := filepath.Glob("testdata/environment/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no files: %v", err)
-	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			variables := discovery.Environment(servicesIn(inputOf(t, archive), "default"))
-			got := slices.Clone(archive.Files)
-			for i, f := range got {
-				switch f.Name {
-				case "dotenv":
-					got[i].Data = []byte(discovery.Dotenv(variables))
-				case "shell":
-					got[i].Data = []byte(discovery.Shell(variables))
-				}
-			}
-			now := txtar.Format(&txtar.Archive{Comment: archive.Comment, Files: got})
-			if *update {
-				if err := os.WriteFile(path, now, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if diff := cmp.Diff(string(txtar.Format(archive)), string(now)); diff != "" {
-				t.Errorf("-file +now (-update rewrites):\n%s", diff)
-			}
-		})
-	}
+	goldentest.Run(t, environments, func(_ *testing.T, c goldentest.Case) map[string]string {
+		variables := discovery.Environment(servicesIn(inputOf(c), "default"))
+		return map[string]string{"dotenv": discovery.Dotenv(variables), "shell": discovery.Shell(variables)}
+	})
 }
+
+const environments = "testdata/environment/*.txtar"
 
 // Services that are said to have the same variables have them.
 func TestSameVariables(t *testing.T) {
-	paths, err := filepath.Glob("testdata/environment/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []*schema.Service
-	for _, path := range paths {
-		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
+	for range 2 { // the same text once more
+		for _, c := range goldentest.Load(t, environments) {
+			all = append(all, servicesIn(inputOf(c), "default")...)
 		}
-		all = append(all, servicesIn(inputOf(t, archive), "default")...)
-		all = append(all, servicesIn(inputOf(t, archive), "default")...) // the same text once more
 	}
 	for _, a := range all {
 		for _, b := range all {

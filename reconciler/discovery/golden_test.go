@@ -1,70 +1,32 @@
 package discovery_test
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
-	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/poplin-net/poplin/reconciler/discovery"
+	"github.com/poplin-net/poplin/reconciler/goldentest"
 	"github.com/poplin-net/poplin/reconciler/services"
-	"github.com/poplin-net/poplin/reconciler/view"
-	"github.com/poplin-net/poplin/schema"
 )
 
-var update = flag.Bool("update", false, "rewrite the outputs in testdata")
-
-// self is the node that resolves; its underlay address is 192.0.2.1.
-const self = "node-1"
-
 // TestGolden makes the zone of the documents of each file of testdata, as its
-// section "view" says things stand, one fact a line:
-//
-//	pod node-2 default/web-2 10.244.2.2     # not-ready may follow
-//	node node-2 192.0.2.2                   # its underlay; failed may follow
-//
-// and compares it with its section "zone", in the form of a zone file with
-// comments for names that have no records. The section "questions" has lines
-// NAME TYPE and, after "->", what is answered.
+// section "view" says things stand, and compares it with its section "zone",
+// in the form of a zone file with comments for names that have no records. The
+// section "questions" has lines NAME TYPE and, after "->", what is answered.
 func TestGolden(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no files: %v", err)
-	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			archive, err := txtar.ParseFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			table := tableOf(t, archive)
-			got := slices.Clone(archive.Files)
-			for i, f := range got {
-				switch f.Name {
-				case "zone":
-					got[i].Data = []byte(table.String())
-				case "questions":
-					got[i].Data = []byte(answers(table, string(f.Data)))
-				}
-			}
-			now := txtar.Format(&txtar.Archive{Comment: archive.Comment, Files: got})
-			if *update {
-				if err := os.WriteFile(path, now, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if diff := cmp.Diff(string(txtar.Format(archive)), string(now)); diff != "" {
-				t.Errorf("-file +now (-update rewrites):\n%s", diff)
-			}
-		})
-	}
+	goldentest.Run(t, "testdata/*.txtar", func(_ *testing.T, c goldentest.Case) map[string]string {
+		zone := discovery.NewZone()
+		zone.Update(inputOf(c))
+		out := map[string]string{"zone": zone.Table().String()}
+		if questions, asked := c.Section("questions"); asked {
+			out["questions"] = answers(zone.Table(), questions)
+		}
+		return out
+	})
 }
 
 // answers asks each question, and writes what comes out behind it.
@@ -118,81 +80,9 @@ func records(name string, set *discovery.Set) []dns.RR {
 	return append(m.Answer, m.Extra...)
 }
 
-func tableOf(t *testing.T, archive *txtar.Archive) *discovery.Table {
-	zone := discovery.NewZone()
-	zone.Update(inputOf(t, archive))
-	return zone.Table()
-}
-
-// inputOf reads documents and view of a golden.
-func inputOf(t testing.TB, archive *txtar.Archive) discovery.Input {
-	var documents []schema.File
-	var v view.View
-	v.Self.Name = self
-	for _, f := range archive.Files {
-		switch {
-		case strings.HasSuffix(f.Name, ".yaml"):
-			documents = append(documents, schema.File{Path: f.Name, Content: f.Data})
-		case f.Name == "view":
-			readView(&v, string(f.Data))
-		}
-	}
-	config := parse(t, documents)
-	underlay := []netip.Addr{netip.MustParseAddr("192.0.2.1")}
-	resolved := services.NewResolver(config).Resolve(v, services.Host{Node: self, Underlay: underlay})
-	return discovery.Input{Cluster: config.Cluster, Services: resolved, View: v, Underlay: underlay}
-}
-
-func parse(t testing.TB, documents []schema.File) *schema.Config {
-	t.Helper()
-	parser, err := schema.NewParser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, diagnostics := parser.Parse(documents)
-	if config == nil {
-		t.Fatalf("documents: %+v", diagnostics)
-	}
-	return config
-}
-
-func readView(v *view.View, text string) {
-	for line := range strings.Lines(text) {
-		words := strings.Fields(line)
-		if words[0] == "node" {
-			node := peer(v, words[1])
-			for _, word := range words[2:] {
-				if word == "failed" {
-					node.State = view.Failed
-				} else {
-					node.Underlay = append(node.Underlay, netip.MustParseAddr(word))
-				}
-			}
-			continue
-		}
-		namespace, name, _ := strings.Cut(words[2], "/")
-		p := view.Pod{Namespace: namespace, Name: name, Ready: true}
-		for _, word := range words[3:] {
-			if word == "not-ready" {
-				p.Ready = false
-			} else {
-				p.Addresses = append(p.Addresses, netip.MustParseAddr(word))
-			}
-		}
-		if words[1] == self {
-			v.Self.Pods = append(v.Self.Pods, p)
-		} else {
-			node := peer(v, words[1])
-			node.Pods = append(node.Pods, p)
-		}
-	}
-}
-
-func peer(v *view.View, name string) *view.Peer {
-	i := slices.IndexFunc(v.Peers, func(p view.Peer) bool { return p.Name == name })
-	if i < 0 {
-		i = len(v.Peers)
-		v.Peers = append(v.Peers, view.Peer{Name: name, State: view.Alive})
-	}
-	return &v.Peers[i]
+// inputOf is what a golden says, resolved.
+func inputOf(c goldentest.Case) discovery.Input {
+	underlay := []netip.Addr{goldentest.SelfAddress()}
+	resolved := services.NewResolver(c.Config).Resolve(c.View, services.Host{Node: goldentest.Self, Underlay: underlay})
+	return discovery.Input{Cluster: c.Config.Cluster, Services: resolved, View: c.View, Underlay: underlay}
 }

@@ -10,10 +10,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
-	"github.com/rogpeppe/go-internal/txtar"
 	"pgregory.net/rapid"
 
 	"github.com/poplin-net/poplin/reconciler/discovery"
+	"github.com/poplin-net/poplin/reconciler/goldentest"
 	"github.com/poplin-net/poplin/reconciler/services"
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
@@ -151,12 +151,8 @@ func drawAddress(t *rapid.T, start string) netip.Addr {
 // below, and for others, and compares with what a look through all records
 // says: slow, and plain to see.
 func TestLookupAgainstTheListing(t *testing.T) {
-	for _, path := range []string{"testdata/cluster-ip.txtar", "testdata/headless.txtar", "testdata/names.txtar"} {
-		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		in := inputOf(t, archive)
+	for _, c := range goldentest.Load(t, "testdata/*.txtar") {
+		in := inputOf(c)
 		zone := discovery.NewZone()
 		zone.Update(in)
 		list := listing(t, zone.Table())
@@ -175,7 +171,7 @@ func TestLookupAgainstTheListing(t *testing.T) {
 					got = "records"
 				}
 				if got != want {
-					t.Errorf("%s: %s %s: %s, by the listing %s", path, name, dns.TypeToString[kind], got, want)
+					t.Errorf("%s: %s %s: %s, by the listing %s", c.Name, name, dns.TypeToString[kind], got, want)
 				}
 			}
 		}

@@ -3,52 +3,37 @@ package services
 import (
 	"fmt"
 	"net/netip"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/rogpeppe/go-internal/txtar"
-
+	"github.com/poplin-net/poplin/reconciler/goldentest"
 	"github.com/poplin-net/poplin/schema"
 )
 
 // TestExplain explains the services of every file of testdata that has a
 // section "explain": a line for each candidate with its shares and why.
 func TestExplain(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
 	tested := 0
-	for _, path := range paths {
-		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		at := slices.IndexFunc(archive.Files, func(f txtar.File) bool { return f.Name == "explain" })
-		if at < 0 {
-			continue
+	goldentest.Run(t, "testdata/*.txtar", func(_ *testing.T, c goldentest.Case) map[string]string {
+		if _, asked := c.Section("explain"); !asked {
+			return nil
 		}
 		tested++
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			config, v, _ := read(t, archive)
-			r := NewResolver(config)
-			host := Host{Node: self, Underlay: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
-			reasons := Reasons{{Namespace: "default", Name: "sick"}: "GET http://10.244.1.9/: 503"}
-			var b strings.Builder
-			for _, s := range config.Services {
-				fmt.Fprintln(&b, s.Meta.Name)
-				for _, e := range r.Explain(s, v, host, reasons) {
-					b.WriteString(explanationText(e))
-				}
-				for _, c := range r.NearMisses(s, 2) {
-					fmt.Fprintf(&b, "  not selected: %s %s: %s\n", c.Pod, c.Place, c.Reason)
-				}
+		r := NewResolver(c.Config)
+		reasons := Reasons{{Namespace: "default", Name: "sick"}: "GET http://10.244.1.9/: 503"}
+		var b strings.Builder
+		for _, s := range c.Config.Services {
+			fmt.Fprintln(&b, s.Meta.Name)
+			for _, e := range r.Explain(s, c.View, selfHost(), reasons) {
+				b.WriteString(explanationText(e))
 			}
-			compare(t, path, archive, "explain", string(archive.Files[at].Data), b.String())
-		})
-	}
+			for _, near := range r.NearMisses(s, 2) {
+				fmt.Fprintf(&b, "  not selected: %s %s: %s\n", near.Pod, near.Place, near.Reason)
+			}
+		}
+		return map[string]string{"explain": b.String()}
+	})
 	if tested == 0 {
 		t.Error("no file has such a section")
 	}
@@ -77,25 +62,15 @@ func explanationText(e Explanation) string {
 
 // Who is said to be in is who takes connections.
 func TestExplainAgreesWithResolve(t *testing.T) {
-	paths, err := filepath.Glob("testdata/*.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := Host{Node: self, Underlay: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}
-	for _, path := range paths {
-		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config, v, _ := read(t, archive)
-		r := NewResolver(config)
-		for _, s := range r.Resolve(v, host) {
+	for _, c := range goldentest.Load(t, "testdata/*.txtar") {
+		r := NewResolver(c.Config)
+		for _, s := range r.Resolve(c.View, selfHost()) {
 			var frontends []Frontend
-			for _, e := range r.Explain(s.Document, v, host, nil) {
+			for _, e := range r.Explain(s.Document, c.View, selfHost(), nil) {
 				in := map[netip.AddrPort]bool{}
-				for _, c := range e.Candidates {
-					if c.Slots+c.LocalSlots > 0 {
-						in[c.To] = true
+				for _, candidate := range e.Candidates {
+					if candidate.Slots+candidate.LocalSlots > 0 {
+						in[candidate.To] = true
 					}
 				}
 				takes := map[netip.AddrPort]bool{}
@@ -106,11 +81,11 @@ func TestExplainAgreesWithResolve(t *testing.T) {
 					}
 				}
 				if len(e.Frontends) > 0 && fmt.Sprint(in) != fmt.Sprint(takes) {
-					t.Errorf("%s, %s %d: %v are in, but %v take connections", path, s.Document.Meta.Name, e.Port.Port, in, takes)
+					t.Errorf("%s, %s %d: %v are in, but %v take connections", c.Name, s.Document.Meta.Name, e.Port.Port, in, takes)
 				}
 			}
 			if len(frontends) != len(s.Frontends) {
-				t.Errorf("%s, %s: %d frontends, not %d", path, s.Document.Meta.Name, len(frontends), len(s.Frontends))
+				t.Errorf("%s, %s: %d frontends, not %d", c.Name, s.Document.Meta.Name, len(frontends), len(s.Frontends))
 			}
 		}
 	}

@@ -26,7 +26,7 @@ var worldNodes = []string{self, "node-2", "node-3"}
 // a service that did not change has the same frontends.
 func TestResolverEqualsANewOne(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		w := world{host: Host{Node: self, Underlay: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}
+		w := world{host: selfHost()}
 		for i := range 80 {
 			w.setPod(t, fmt.Sprintf("pod-%02d", i))
 		}
