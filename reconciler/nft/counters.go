@@ -57,44 +57,18 @@ func (t *Target) Counters(ctx context.Context) (map[reconciler.ElementKey]Count,
 	return out, conn.Close()
 }
 
-// readCounters adds the counters of one set. It is read again where the
-// kernel rearranged it meanwhile, see readElements.
+// readCounters adds the counters of one set.
 func (r *reader) readCounters(l layout, out map[reconciler.ElementKey]Count) error {
-	for range readTries {
-		twice, err := r.tryCounters(l, out)
-		if errors.Is(err, unix.ENOENT) {
-			return nil // no table, or somebody else's
-		}
-		if err != nil || !twice {
-			return err
-		}
-	}
-	return errors.New("the kernel rearranges it faster than it can be read")
-}
-
-func (r *reader) tryCounters(l layout, out map[reconciler.ElementKey]Count) (twice bool, err error) {
-	seen := map[string]bool{}
-	for m, err := range r.dump(unix.NFT_MSG_GETSETELEM,
-		stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName),
-		stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, string(l.name))) {
+	err := r.dumpSet(l, func() {}, func(raw rawElement, err error) {
 		if err != nil {
-			return false, err
+			return // a round will find the damage
 		}
-		list, _ := find(m, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-		for a := range attributes(list.data) {
-			raw, err := parseElement(a.data, l.counts)
-			if err != nil {
-				continue // a round will find the damage
-			}
-			e, err := l.element(r.family, raw)
-			if err != nil {
-				continue
-			}
-			key := string(raw.key) + string(raw.keyEnd)
-			twice = twice || seen[key]
-			seen[key] = true
+		if e, err := l.element(r.family, raw); err == nil {
 			out[e.Key().(reconciler.ElementKey)] = raw.count
 		}
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil // no table, or somebody else's
 	}
-	return twice, nil
+	return err
 }

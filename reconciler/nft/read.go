@@ -251,56 +251,30 @@ func (r *reader) readAllElements() error {
 	return nil
 }
 
-// readElements reads one set. The kernel counts its way through a set that
-// takes several messages; when the hash table is resized in between, which it
-// does some time after many elements were added and without a new generation,
-// it goes on at the right count in another order. As many elements are then
-// missing as come twice: the set is read again (nft_rhash_walk, Linux 6.18).
+// readElements reads one set.
 func (r *reader) readElements(l layout) error {
 	before := len(r.found.elements)
-	for range readTries {
-		twice, err := r.tryElements(l)
-		if err != nil || !twice {
-			return err
-		}
-		r.found.elements = r.found.elements[:before]
-	}
-	return errors.New("the kernel rearranges it faster than it can be read")
-}
-
-// tryElements reads one set, and reports whether an element came twice.
-func (r *reader) tryElements(l layout) (twice bool, err error) {
 	var ranges []bound
-	seen := map[string]bool{}
-	for m, err := range r.dump(unix.NFT_MSG_GETSETELEM,
-		stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, tableName),
-		stringAttribute(unix.NFTA_SET_ELEM_LIST_SET, string(l.name))) {
-		if err != nil {
-			return false, err
-		}
-		list, _ := find(m, unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-		for a := range attributes(list.data) {
-			raw, err := parseElement(a.data, l.counts)
-			if err != nil {
-				r.damaged("set %s: %v", l.name, err)
-				continue
-			}
-			if l.interval() {
-				ranges = append(ranges, bound{raw.key, raw.end})
-				continue
-			}
-			key := string(raw.key) + string(raw.keyEnd)
-			twice = twice || seen[key]
-			seen[key] = true
+	begin := func() { r.found.elements, ranges = r.found.elements[:before], nil }
+	err := r.dumpSet(l, begin, func(raw rawElement, err error) {
+		switch {
+		case err != nil:
+			r.damaged("set %s: %v", l.name, err)
+		case l.interval():
+			ranges = append(ranges, bound{raw.key, raw.end})
+		default:
 			r.addElement(l, raw)
 		}
+	})
+	if err != nil {
+		return err
 	}
 	list, err := prefixes(ranges)
 	if err != nil {
 		r.damaged("set %s: %v", l.name, err)
 	}
 	r.addPrefixes(l.name, list)
-	return twice, nil
+	return nil
 }
 
 func (r *reader) addElement(l layout, raw rawElement) {
