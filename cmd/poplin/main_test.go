@@ -16,5 +16,6 @@ func TestMain(m *testing.M) {
 	_ = flag.Set("test.parallel", "4")
 	testscript.Main(m, map[string]func(){
 		"poplin": main, "answer": answer, "talk": talk, "forge": forge, "notified": notified, "harm": harm, "names": names,
+		"churn": churn,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -77,11 +78,24 @@ func dial(address string, timeout time.Duration) (*conversation, error) {
 }
 
 // ask gives the name of the pod that answers.
-func (c *conversation) ask(timeout time.Duration) (string, error) {
+func (c *conversation) ask(timeout time.Duration) (string, error) { return c.request(timeout, "") }
+
+// askLast is ask for the last time: it comes back when the server has closed
+// the connection.
+func (c *conversation) askLast(timeout time.Duration) (string, error) {
+	pod, err := c.request(timeout, "Connection: close\r\n")
+	if err == nil {
+		_, err = c.reader.WriteTo(io.Discard)
+	}
+	return pod, err
+}
+
+// request sends one with a header of one's own.
+func (c *conversation) request(timeout time.Duration, header string) (string, error) {
 	if err := c.conn.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprint(c.conn, "GET / HTTP/1.1\r\nHost: pod\r\n\r\n"); err != nil {
+	if _, err := fmt.Fprintf(c.conn, "GET / HTTP/1.1\r\nHost: pod\r\n%s\r\n", header); err != nil {
 		return "", err
 	}
 	response, err := http.ReadResponse(c.reader, nil)

@@ -21,7 +21,12 @@ type Load struct {
 	Rate      int      // connections a second, of all clients together
 	Clients   int      // that take part
 	Addresses []string // ADDRESS:PORT of the service; clients have them in turns
-	// Ask finds out over a connection which endpoint it has reached.
+	// Ask finds out over a connection which endpoint it has reached, and lets
+	// that end close first. A connection that nobody closes in order, only the
+	// client by a reset, may leave an entry in conntrack that takes the next
+	// connection of the same port along, to where it went: when an
+	// acknowledgement overtakes, or seems to overtake, the reset
+	// (nf_conntrack_tcp_packet, Linux 6.18). Ports come again in seconds here.
 	Ask func(net.Conn) (endpoint string, err error)
 
 	mu    sync.Mutex

@@ -3,10 +3,14 @@ package churntest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// clock is for times in faults.
+const clock = "15:04:05.000000"
 
 // Verdict is what the connections came to.
 type Verdict struct {
@@ -53,7 +57,7 @@ func (l *Load) fault(x call) error {
 	case x.err != nil:
 		return fmt.Errorf("%s: failed, made or given up after %s: %w", x.address, took, x.err)
 	case !l.in(x):
-		return fmt.Errorf("%s: reached %s, which was not in, started %s", x.address, x.endpoint, x.start.Format("15:04:05.000000"))
+		return fmt.Errorf("%s: reached %s, which was not in: started %s, took %s; %s", x.address, x.endpoint, x.start.Format(clock), took, l.around(x))
 	}
 	return nil
 }
@@ -66,4 +70,20 @@ func (l *Load) in(x call) bool {
 		}
 	}
 	return false
+}
+
+// around says when the endpoint of a connection left last before it started,
+// and joined again.
+func (l *Load) around(x call) string {
+	for i, s := range slices.Backward(l.stays[x.endpoint]) {
+		if s.to.IsZero() || s.to.After(x.start) {
+			continue
+		}
+		text := fmt.Sprintf("it left %s before", x.start.Sub(s.to))
+		if i+1 < len(l.stays[x.endpoint]) {
+			text += fmt.Sprintf(", and joined %s after that", l.stays[x.endpoint][i+1].from.Sub(x.start))
+		}
+		return text
+	}
+	return "it had not left before"
 }
