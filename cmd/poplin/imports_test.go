@@ -32,6 +32,7 @@ var importRules = []importRule{
 	{"overlay/probe", nil, "asks addresses; which ones, and what comes of it, is decided elsewhere"},
 	{"overlay/wg", nil, "the wireguard backend's data path knows keys and peers, no documents and no plans"},
 	{"reconciler", nil, "the engine knows no netlink, no YAML and no gossip: only objects"},
+	{"reconciler/hosttest", nil, "namespaces of their own for tests, of whatever package"},
 	{"reconciler/goldentest", []string{"schema", "reconciler/view"}, "goldens of documents and a view, without what is made of them"},
 	{"reconciler/view", nil, "plain values, so that everything pure can read them"},
 	{"reconciler/services", []string{"schema", "reconciler/view"}, "the rules of services are the same for nftables, discovery and explain"},

@@ -7,45 +7,14 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/poplin-net/poplin/overlay/probe"
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 )
-
-// inFreshNetwork reports whether the test runs in a network namespace of its
-// own. If not, it runs the test there and takes over its result.
-func inFreshNetwork(t *testing.T) bool {
-	t.Helper()
-	const inside = "POPLIN_PROBE_TEST_INSIDE"
-	if os.Getenv(inside) == t.Name() {
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), inside+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET, Pdeathsig: unix.SIGKILL}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	if len(out) == 0 && err != nil {
-		if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return false
-}
 
 func do(t *testing.T, name string, args ...string) {
 	t.Helper()
@@ -58,7 +27,7 @@ func do(t *testing.T, name string, args ...string) {
 }
 
 func TestLiesAreFound(t *testing.T) {
-	if !inFreshNetwork(t) {
+	if !hosttest.FreshNetwork(t) {
 		return
 	}
 	do(t, "ip", "link", "set", "lo", "up")

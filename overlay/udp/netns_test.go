@@ -1,64 +1,23 @@
 package udp_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 )
 
-// inFreshNamespace makes the rest of a test run where it may do as it likes:
-// unprivileged, the test binary runs itself again as root of a user namespace
-// of its own. It returns false in the process that has only waited for that.
+// inFreshNamespace makes the rest of a test run where it may do as it likes.
 func inFreshNamespace(t *testing.T) bool {
 	t.Helper()
-	const mark = "POPLIN_TEST_INSIDE"
-	if os.Geteuid() == 0 || os.Getenv(mark) != "" {
-		requireTUN(t)
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER | unix.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		t.Fatalf("in a user namespace: %v\n%s", err, out)
-	case err != nil:
-		unavailable(t, fmt.Sprintf("no user namespace: %v", err))
-	case strings.Contains(string(out), "--- SKIP"):
-		t.Skipf("in a user namespace:\n%s", out)
-	}
-	return false
-}
-
-func requireTUN(t *testing.T) {
-	t.Helper()
-	file, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0)
-	if err != nil {
-		unavailable(t, err.Error())
-	}
-	file.Close()
-}
-
-// unavailable skips, or fails where a skip is not wanted.
-func unavailable(t *testing.T, why string) {
-	t.Helper()
-	if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
+	hosttest.NeedTUN(t)
+	return hosttest.Root(t)
 }
 
 // host is a network namespace that lives as long as the test.
@@ -83,7 +42,7 @@ func newHost(t *testing.T) *host {
 		}
 	}()
 	if err := <-made; err != nil {
-		unavailable(t, fmt.Sprintf("unshare: %v", err))
+		hosttest.Skip(t, fmt.Errorf("unshare: %w", err))
 	}
 	t.Cleanup(func() { close(h.work) })
 	return h

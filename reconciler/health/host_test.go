@@ -18,11 +18,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 	"github.com/poplin-net/poplin/schema"
 )
 
 func TestListeners(t *testing.T) {
-	if !inUserNamespace(t) {
+	if !hosttest.Root(t) {
 		return
 	}
 	n := newNamespace(t)
@@ -81,7 +82,7 @@ func TestListeners(t *testing.T) {
 }
 
 func TestConnect(t *testing.T) {
-	if !inUserNamespace(t) {
+	if !hosttest.Root(t) {
 		return
 	}
 	n := newNamespace(t)
@@ -123,7 +124,7 @@ func text(err error) string {
 }
 
 func TestGet(t *testing.T) {
-	if !inUserNamespace(t) {
+	if !hosttest.Root(t) {
 		return
 	}
 	n := newNamespace(t)
@@ -191,7 +192,7 @@ func TestGet(t *testing.T) {
 }
 
 func TestExec(t *testing.T) {
-	if !inUserNamespace(t) {
+	if !hosttest.Root(t) {
 		return
 	}
 	n := newNamespace(t)
@@ -238,7 +239,7 @@ func TestExec(t *testing.T) {
 
 // TestProber is all of it together, with the real clock.
 func TestProber(t *testing.T) {
-	if !inUserNamespace(t) {
+	if !hosttest.Root(t) {
 		return
 	}
 	n := newNamespace(t)

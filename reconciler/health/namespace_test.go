@@ -2,7 +2,6 @@ package health
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -14,43 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 )
-
-// insideEnv names the test that a re-executed test binary is to run.
-const insideEnv = "POPLIN_HEALTH_TEST_INSIDE"
-
-// inUserNamespace reports whether the test may make network namespaces. An
-// ordinary user's runs again in a user namespace, whose result it takes over.
-func inUserNamespace(t *testing.T) bool {
-	t.Helper()
-	if os.Getuid() == 0 || os.Getenv(insideEnv) == t.Name() {
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  unix.CLONE_NEWUSER,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if len(out) == 0 && err != nil {
-		skip(t, fmt.Errorf("no namespaces: %w", err))
-	}
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return false
-}
-
-func skip(t *testing.T, err error) {
-	t.Helper()
-	if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-}
 
 // namespace is the network namespace of a test: loopback, and eth0 with two
 // addresses.
@@ -77,7 +42,7 @@ func newNamespace(t *testing.T) *namespace {
 		done <- err
 	}()
 	if err := <-done; err != nil {
-		skip(t, err)
+		hosttest.Skip(t, err)
 	}
 	t.Cleanup(func() { n.file.Close() })
 	n.run("ip", "link", "set", "lo", "up")

@@ -2,75 +2,26 @@ package linux_test
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 	"github.com/poplin-net/poplin/reconciler/linux"
 )
 
-// insideEnv names the test that a re-executed test binary is to run.
-const insideEnv = "POPLIN_LINUX_TEST_INSIDE"
-
-// onFreshHost reports whether the test runs on a fresh host: a process with
-// a network and a mount namespace of its own, and an empty /run. If not, it
-// runs the test there, as root or in a user namespace, and takes over its
-// result.
+// onFreshHost is hosttest.Fresh of a host that can make TUN devices.
 func onFreshHost(t *testing.T) bool {
 	t.Helper()
-	if os.Getenv(insideEnv) == t.Name() {
-		must(t, unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""))
-		must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"))
-		ip(t, "link set lo up")
-		return true
-	}
-	t.Parallel()
-	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
-		skip(t, err)
-	} else {
-		f.Close()
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
-	cmd.SysProcAttr = freshNamespaces(unix.CLONE_NEWNET | unix.CLONE_NEWNS)
-	out, err := cmd.CombinedOutput()
-	if len(out) == 0 && err != nil {
-		skip(t, fmt.Errorf("no namespaces: %w", err))
-	}
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return false
-}
-
-// skip says that the kernel cannot be had, which is a failure where it must.
-func skip(t *testing.T, err error) {
-	t.Helper()
-	if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
-}
-
-func freshNamespaces(flags uintptr) *syscall.SysProcAttr {
-	attr := &syscall.SysProcAttr{Cloneflags: flags, Pdeathsig: unix.SIGKILL}
-	if os.Getuid() != 0 {
-		attr.Cloneflags |= unix.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
-	}
-	return attr
+	hosttest.NeedTUN(t)
+	return hosttest.Fresh(t)
 }
 
 // patience is how long a test waits for what takes milliseconds.

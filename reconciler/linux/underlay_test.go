@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 	"github.com/poplin-net/poplin/reconciler/linux"
 )
 
@@ -106,7 +107,7 @@ func TestOwnMountNamespace(t *testing.T) {
 	must(t, os.MkdirAll("/run/netns", 0o755))
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), hiddenEnv+fmt.Sprintf("=/proc/%d/ns/mnt", os.Getpid()))
-	cmd.SysProcAttr = freshNamespaces(unix.CLONE_NEWNS)
+	cmd.SysProcAttr = hosttest.Namespaces(unix.CLONE_NEWNS)
 	cmd.SysProcAttr.Cloneflags &^= unix.CLONE_NEWUSER
 	cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = nil, nil
 	out, err := cmd.CombinedOutput()

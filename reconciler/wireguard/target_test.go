@@ -9,63 +9,26 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/poplin-net/poplin/overlay/wg"
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 	"github.com/poplin-net/poplin/reconciler/wireguard"
 )
 
 const device = "poplin-wg"
 
-// onFreshHost reports whether the test runs in network and mount namespaces of
-// its own, with an empty /run. If not, it runs the test there and takes over
-// its result.
+// onFreshHost is hosttest.Fresh of a host that can make TUN devices.
 func onFreshHost(t *testing.T) bool {
 	t.Helper()
-	const inside = "POPLIN_WIREGUARD_TEST_INSIDE"
-	if os.Getenv(inside) == t.Name() {
-		must(t, unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""))
-		must(t, unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"))
-		ip(t, "link set lo up")
-		return true
-	}
-	t.Parallel()
-	if f, err := os.OpenFile("/dev/net/tun", os.O_RDWR, 0); err != nil {
-		skip(t, err)
-	} else {
-		f.Close()
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), inside+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	if len(out) == 0 && err != nil {
-		skip(t, err)
-	}
-	t.Logf("%s", out)
-	must(t, err)
-	return false
-}
-
-func skip(t *testing.T, err error) {
-	t.Helper()
-	if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-		t.Fatal(err)
-	}
-	t.Skip(err)
+	hosttest.NeedTUN(t)
+	return hosttest.Fresh(t)
 }
 
 func must(t *testing.T, err error) {

@@ -8,10 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +18,7 @@ import (
 	"github.com/poplin-net/poplin/overlay"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 )
 
 // Two pods on the bridge of one node, of both families.
@@ -56,7 +55,7 @@ spec: {clusterIPs: [10.96.0.22, "fd00:96::22"], ipFamilyPolicy: RequireDualStack
 // service, and the server sees the client pod, with br_netfilter and without,
 // and while the module comes and goes. A connection survives both.
 func TestSameBridge(t *testing.T) {
-	if !onFreshHost(t) {
+	if !hosttest.Fresh(t) {
 		return
 	}
 	h := newBridgeHost(t)
@@ -234,47 +233,4 @@ func inside(netns string, do func() error) error {
 		done <- err
 	}()
 	return <-done
-}
-
-// insideEnv names the test that a re-executed test binary is to run.
-const insideEnv = "POPLIN_DAEMON_TEST_INSIDE"
-
-// onFreshHost reports whether the test runs on a fresh host: a process with a
-// network and a mount namespace of its own, and an empty /run. If not, it runs
-// the test there, as root or in a user namespace, and takes over its result.
-func onFreshHost(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv(insideEnv) == t.Name() {
-		for _, err := range []error{
-			unix.Mount("", "/", "", unix.MS_PRIVATE|unix.MS_REC, ""),
-			unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755"),
-			exec.Command("ip", "link", "set", "lo", "up").Run(),
-		} {
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		return true
-	}
-	t.Parallel()
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=120s")
-	cmd.Env = append(os.Environ(), insideEnv+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS, Pdeathsig: unix.SIGKILL}
-	if os.Getuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	if len(out) == 0 && err != nil {
-		if os.Getenv("POPLIN_TEST_REQUIRE") == "1" {
-			t.Fatal(err)
-		}
-		t.Skip("no namespaces:", err)
-	}
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return false
 }

@@ -1,51 +1,18 @@
 package dns_test
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 
 	wire "github.com/miekg/dns"
-	"golang.org/x/sys/unix"
 
 	"github.com/poplin-net/poplin/reconciler/discovery/dns"
+	"github.com/poplin-net/poplin/reconciler/hosttest"
 )
-
-// inFreshNamespace runs a test again in a network namespace of its own, as
-// root or as root of a user namespace. It returns false in the process that
-// has only waited for that.
-func inFreshNamespace(t *testing.T) bool {
-	t.Helper()
-	const mark = "POPLIN_TEST_INSIDE"
-	if os.Getenv(mark) != "" {
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), mark+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNET}
-	if os.Geteuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case errors.As(err, &exit):
-		t.Fatalf("in a network namespace: %v\n%s", err, out)
-	case err != nil && os.Getenv("POPLIN_TEST_REQUIRE") == "1":
-		t.Fatal(err)
-	case err != nil:
-		t.Skipf("no network namespace: %v", err)
-	}
-	return false
-}
 
 func must(t *testing.T, lines ...string) {
 	t.Helper()
@@ -62,7 +29,7 @@ func must(t *testing.T, lines ...string) {
 //
 //	lo, later also 10.96.0.10, 10.244.1.1, fd00:96::a
 func TestAddressesThatAreNotThereYet(t *testing.T) {
-	if !inFreshNamespace(t) {
+	if !hosttest.FreshNetwork(t) {
 		return
 	}
 	settings := dns.Settings{Allowed: []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16")}}
