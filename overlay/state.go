@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/poplin-net/poplin/durable"
 )
 
 // stateVersion is the format of every file in the state directory. Fields
@@ -108,46 +110,13 @@ func readJSON(path string, into any) error {
 	return nil
 }
 
-// writeJSON replaces a file: after it returned, the new content survives a
-// power cut; before, the old one does.
-func writeJSON(path string, value any) (err error) {
+// writeJSON replaces a file durably.
+func writeJSON(path string, value any) error {
 	data, err := json.Marshal(value)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(append(data, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if closing := f.Close(); err == nil {
-		err = closing
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	return err
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return durable.Replace(path, append(data, '\n'))
 }
 
 // newID makes 16 random bytes, as hexadecimal digits.

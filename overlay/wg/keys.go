@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
+
+	"github.com/poplin-net/poplin/durable"
 )
 
 // Keys is the node's private key in its state directory, as one base64 line.
@@ -71,7 +73,7 @@ func (k *Keys) renew() error {
 	if err != nil {
 		return fmt.Errorf("WireGuard key: %w", err)
 	}
-	if err := writeSecret(k.path, key.String()+"\n"); err != nil {
+	if err := durable.Replace(k.path, []byte(key.String()+"\n")); err != nil {
 		return fmt.Errorf("WireGuard key: %w", err)
 	}
 	k.key = &key
@@ -86,25 +88,4 @@ func (k *Keys) private(public string) (wgtypes.Key, error) {
 		return wgtypes.Key{}, fmt.Errorf("the private key of %s is not this node's", public)
 	}
 	return *k.key, nil
-}
-
-// writeSecret replaces a file that only its owner may read, durably.
-func writeSecret(path, text string) error {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // after the rename there is nothing to remove
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/poplin-net/poplin/durable"
 	"github.com/poplin-net/poplin/schema"
 )
 
@@ -55,31 +56,9 @@ func (b *addressBook) write(pods map[schema.Name][]netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	if err := writeDurably(b.path, append(text, '\n')); err != nil {
+	if err := durable.Replace(b.path, append(text, '\n')); err != nil {
 		return fmt.Errorf("pods' addresses: %w", err)
 	}
 	b.pods = pods
 	return nil
-}
-
-// writeDurably replaces a file by rename, with fsync of file and directory.
-func writeDurably(path string, content []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.Write(content)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

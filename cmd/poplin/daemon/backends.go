@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/poplin-net/poplin/durable"
 	"github.com/poplin-net/poplin/overlay"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
@@ -139,7 +140,7 @@ func (b *backendBook) write() error {
 	if err != nil {
 		return err
 	}
-	if err := writeDurably(b.path, append(text, '\n')); err != nil {
+	if err := durable.Replace(b.path, append(text, '\n')); err != nil {
 		return fmt.Errorf("backends: %w", err)
 	}
 	return nil
