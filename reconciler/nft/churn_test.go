@@ -2,7 +2,6 @@ package nft
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -92,24 +91,7 @@ func (w *network) churnServers() (pods [2][]string) {
 		}
 	}
 	for _, n := range []*netns{w.podB, w.podC} {
-		var listener net.Listener
-		if err := n.do(func() (err error) {
-			listener, err = net.Listen("tcp", ":8080")
-			return err
-		}); err != nil {
-			w.t.Fatal(err)
-		}
-		w.t.Cleanup(func() { _ = listener.Close() })
-		go func() {
-			for {
-				c, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = fmt.Fprint(c, from(c.LocalAddr().String()))
-				_ = c.Close()
-			}
-		}()
+		w.answer(n, func(c net.Conn) string { return from(c.LocalAddr().String()) })
 	}
 	return pods
 }

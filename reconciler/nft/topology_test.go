@@ -170,6 +170,17 @@ type server struct {
 func (w *network) server(n *netns, name string, addresses [2]string) *server {
 	w.t.Helper()
 	s := &server{name: name, seen: map[string]string{}}
+	w.answer(n, func(c net.Conn) string { return name + " " + from(c.RemoteAddr().String()) })
+	for _, a := range addresses {
+		w.packets(n, s, a)
+	}
+	return s
+}
+
+// answer answers connections on port 8080 of a namespace with a text, and
+// closes them. It goes with the test.
+func (w *network) answer(n *netns, text func(net.Conn) string) {
+	w.t.Helper()
 	var listener net.Listener
 	if err := n.do(func() (err error) {
 		listener, err = net.Listen("tcp", ":8080")
@@ -178,20 +189,16 @@ func (w *network) server(n *netns, name string, addresses [2]string) *server {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { _ = listener.Close() })
-	for _, a := range addresses {
-		w.packets(n, s, a)
-	}
 	go func() {
 		for {
 			c, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			_, _ = fmt.Fprintf(c, "%s %s", name, from(c.RemoteAddr().String()))
+			_, _ = fmt.Fprint(c, text(c))
 			_ = c.Close()
 		}
 	}()
-	return s
 }
 
 // packets answers datagrams to one address: from a socket that is bound to
