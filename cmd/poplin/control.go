@@ -36,8 +36,15 @@ func newAckCommand() *cobra.Command {
 }
 
 func newReleaseCommand() *cobra.Command {
-	return newControlCommand("release NODE|SUBNET", "Free the claims of a node, or the claim of a subnet", "poplin release node-9", cobra.ExactArgs(1),
+	c := newControlCommand("release NODE|SUBNET", "Free the claims of a node, or the claim of a subnet", "poplin release node-9", cobra.ExactArgs(1),
 		func(ctx context.Context, c *api.Client, args []string) error { return c.Release(ctx, args[0]) })
+	c.Long = `Free the claims of a node, or the claim of a subnet: of a node that is gone for
+good, or to give a node another subnet.
+
+A node that is alive loses its subnet too. Its pods keep their addresses, but
+the other nodes do not reach them any more, until their documents are taken
+out and put back: the node then claims a subnet anew.`
+	return c
 }
 
 func newRekeyCommand() *cobra.Command {

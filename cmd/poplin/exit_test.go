@@ -55,6 +55,7 @@ func TestExitCodes(t *testing.T) {
 		{"status --frob", 2, "unknown flag: --frob"},
 		{"status -o xml", 2, "must be one of [text json]"},
 		{"plan one two", 2, "accepts at most 1 arg"},
+		{"lab up --backend flannel " + valid, 2, "want udp, vxlan"},
 		{"run --join nonsense", 2, "neither ADDRESS nor ADDRESS:PORT"},
 		{"run --source sometimes", 2, "sometimes"},
 		{"run --log-level loud", 2, "loud"},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,7 +53,7 @@ documents (run --exec-probes), as the user who starts the lab.`,
 	}
 	flags := cmd.Flags()
 	flags.IntVar(&o.nodes, "nodes", 3, "how many nodes, where the tree names none")
-	flags.StringVar(&o.backend, "backend", "", "overlay backend in place of the tree's; the lab then works on a copy of the tree")
+	flags.StringVar(&o.backend, "backend", "", "overlay backend in place of the tree's: udp, vxlan, host-gw, wireguard or none; the lab then works on a copy of the tree")
 	flags.BoolVar(&o.detach, "detach", false, "leave the lab running and return")
 	flags.StringArrayVar(&o.trees, "tree", nil, "NODE=DIR gives one node a directory of its own")
 	flags.BoolVar(&o.noServers, "no-servers", false, "don't answer on the ports that pods declare")
@@ -116,6 +117,9 @@ func (o upOptions) plan() (lab.Lab, error) {
 	options := lab.Options{
 		Name: o.name, Tree: o.dir, Trees: map[string]string{}, Count: o.nodes, NoDaemon: o.noDaemon,
 		Servers: !o.noServers, Detached: o.detach, Backend: o.backend, Env: os.Environ(),
+	}
+	if backends := []string{"udp", "vxlan", "host-gw", "wireguard", "none"}; o.backend != "" && !slices.Contains(backends, o.backend) {
+		return lab.Lab{}, withCode(exitUsage, fmt.Errorf("--backend %s: want %s", o.backend, strings.Join(backends, ", ")))
 	}
 	for _, t := range o.trees {
 		node, dir, found := strings.Cut(t, "=")

@@ -19,7 +19,11 @@ func writeServices(w io.Writer, s api.Status) {
 			if c != nil {
 				connections, packets, bytes = amount(c.Connections), amount(c.Packets), amountOfBytes(c.Bytes)
 			}
-			fmt.Fprintf(w, "%s/%s\t%s\t%s\t%d of %d\t%s\t%s\t%s\n", svc.Namespace, svc.Name, svc.Type, frontend, ready, all, connections, packets, bytes)
+			endpoints := fmt.Sprintf("%d of %d", ready, all)
+			if svc.Type == "ExternalName" {
+				endpoints = "-" // it stands for a name
+			}
+			fmt.Fprintf(w, "%s/%s\t%s\t%s\t%s\t%s\t%s\t%s\n", svc.Namespace, svc.Name, svc.Type, frontend, endpoints, connections, packets, bytes)
 		}
 		for _, f := range svc.Frontends {
 			line(frontendText(f)+announcerText(svc, f), f.EndpointsReady, f.Endpoints, f.Counters)

@@ -60,6 +60,7 @@ func sampleStatus() api.Status {
 					{Kind: "loadBalancer", Family: "IPv6", Address: addr("2001:db8::f0"), Protocol: "TCP", Port: 80, Endpoints: 1, EndpointsReady: 1},
 				}},
 			{Namespace: "default", Name: "db", Type: "ClusterIP", Ports: []string{"5432/TCP"}, Endpoints: 1, EndpointsReady: 1},
+			{Namespace: "default", Name: "far", Type: "ExternalName"},
 		},
 		Drift: 2, LastDrift: &api.Drift{What: "route 10.244.3.0/24", At: *before(3 * time.Minute)},
 		Dropped:  map[string]int{"unknown-source": 3, "short": 1},

@@ -17,8 +17,10 @@ func newWaitCommand() *cobra.Command {
 	var timeout time.Duration
 	var all bool
 	c := &cobra.Command{
-		Use:   "wait ready | revision R [--all] | pod/NS/NAME",
+		Use:   "wait ready | revision R [--all] | pod NS/NAME",
 		Short: "Wait until the node is in sync, follows a revision, or has a pod",
+		Long: `Wait until the node is in sync, follows a revision, or has a pod with its
+network. Exit code 4 if that is not so after --timeout.`,
 		Example: `  poplin wait ready
   poplin wait revision 4f2c9e1 --all --timeout 2m
   poplin wait pod default/web-1`,

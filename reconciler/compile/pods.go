@@ -56,7 +56,7 @@ func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconcil
 		},
 		reconciler.Link{
 			Netns: netns, Name: podLink, Type: reconciler.LinkVeth, Alias: alias,
-			MAC: deriveMAC(cluster, "pod", p.Meta.Name.String()), MTU: mtu,
+			MAC: podMAC(cluster, addresses[0]), MTU: mtu,
 		})
 	g.Objects = append(g.Objects, b.resolvConf(p, addresses)...)
 	g.Objects = append(g.Objects, b.noRedirects(netns)...)
@@ -74,6 +74,13 @@ func (b *builder) pod(p *schema.Pod, s Subnet, addresses []netip.Addr) *reconcil
 			reconciler.Route{Netns: netns, Destination: defaultRoute(ip), Gateway: gateway, Link: podLink})
 	}
 	return g
+}
+
+// podMAC follows a pod's address, not its name: a pod that takes the place of
+// another is reached at once by those who remember which MAC address its IP
+// address has. They would send to the old one for half a minute.
+func podMAC(cluster string, address netip.Addr) reconciler.MAC {
+	return deriveMAC(cluster, "pod", address.String())
 }
 
 // noRedirects has a pod ignore ICMP redirects: its node forwards packets out

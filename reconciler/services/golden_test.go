@@ -32,6 +32,9 @@ func format(list []*Service) string {
 	var b strings.Builder
 	for _, s := range list {
 		fmt.Fprintf(&b, "%s (%s)\n", s.Document.Meta.Name, s.Document.Place)
+		if ready, total := s.Counts(); s.Document.Headless && s.Document.Type != schema.ExternalName {
+			fmt.Fprintf(&b, "  headless: %d of %d\n", ready, total)
+		}
 		for _, e := range s.Headless {
 			fmt.Fprintf(&b, "  endpoint %s %q %v\n", e.Address, e.Hostname, e.Ports)
 		}

@@ -59,6 +59,29 @@ func (r *Resolver) headless(s *schema.Service) []HeadlessEndpoint {
 	return slices.CompactFunc(out, HeadlessEndpoint.Equal)
 }
 
+// headlessTotal counts the endpoints of a headless service, whatever their
+// states are, in the family that has more of them.
+func (r *Resolver) headlessTotal(s *schema.Service) int {
+	total := 0
+	if s.Headless && s.Type != schema.ExternalName {
+		for _, family := range s.Families {
+			total = max(total, len(endpointsOf(r.portless(s, family))))
+		}
+	}
+	return total
+}
+
+// headlessReady counts addresses, in the family that has more of them.
+func headlessReady(sorted []HeadlessEndpoint) int {
+	counts := map[schema.Family]int{}
+	for i, e := range sorted {
+		if i == 0 || sorted[i-1].Address != e.Address {
+			counts[schema.FamilyOf(e.Address)]++
+		}
+	}
+	return max(counts[schema.IPv4], counts[schema.IPv6])
+}
+
 func (r *Resolver) headlessPods(s *schema.Service, family schema.Family) []HeadlessEndpoint {
 	var out []HeadlessEndpoint
 	for _, pod := range r.pods.match(s.Namespace, s.Selector) {

@@ -298,5 +298,5 @@ func (r *Resolver) merge(documents []*schema.Service) []*Service {
 }
 
 func (r *Resolver) resolve(s *schema.Service) *Service {
-	return &Service{Document: s, Frontends: r.frontends(s), Headless: r.headless(s)}
+	return &Service{Document: s, Frontends: r.frontends(s), Headless: r.headless(s), HeadlessTotal: r.headlessTotal(s)}
 }

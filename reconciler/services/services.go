@@ -23,6 +23,23 @@ type Service struct {
 	Frontends []Frontend
 	// Headless are the ready endpoints of a headless service.
 	Headless []HeadlessEndpoint
+	// HeadlessTotal counts a headless service's endpoints, whatever their
+	// states are; of the family that has more of them.
+	HeadlessTotal int
+}
+
+// Counts says how many endpoints a service has, and how many of them take
+// connections. One with several ports or addresses counts once.
+func (s *Service) Counts() (ready, total int) {
+	for _, f := range s.Frontends {
+		if f.Kind == ClusterIP && f.Total > total {
+			ready, total = f.Ready, f.Total
+		}
+	}
+	if len(s.Headless) > 0 || s.HeadlessTotal > 0 {
+		return headlessReady(s.Headless), s.HeadlessTotal
+	}
+	return ready, total
 }
 
 // FrontendKind says through which kind of address a frontend is reached.

@@ -179,8 +179,9 @@ type Service struct {
 	// ExternalIPs are load balancer addresses and external IPs.
 	ExternalIPs []netip.Addr `json:"externalIPs,omitempty"`
 	Ports       []string     `json:"ports"` // 80/TCP, 80:30080/TCP
-	// Endpoints counts those that stand behind the cluster IPs, whatever their
-	// states are; one with several ports or addresses counts once.
+	// Endpoints counts those that stand behind the cluster IPs, or that a
+	// headless service's name stands for, whatever their states are; one with
+	// several ports or addresses counts once.
 	Endpoints int `json:"endpoints"`
 	// EndpointsReady are those that take connections.
 	EndpointsReady int `json:"endpointsReady"`

@@ -190,12 +190,7 @@ func fillServices(s *api.Status, all []*services.Service) {
 		for _, r := range d.PortRanges {
 			out.Ports = append(out.Ports, fmt.Sprintf("%d-%d/%s", r.First, r.Last, r.Protocol))
 		}
-		for _, f := range svc.Frontends {
-			// An endpoint is behind several ports, and has several addresses.
-			if f.Kind == services.ClusterIP && f.Total > out.Endpoints {
-				out.Endpoints, out.EndpointsReady = f.Total, f.Ready
-			}
-		}
+		out.EndpointsReady, out.Endpoints = svc.Counts()
 		s.Endpoints += out.Endpoints
 		s.EndpointsReady += out.EndpointsReady
 		s.ServiceList = append(s.ServiceList, out)
