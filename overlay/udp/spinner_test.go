@@ -20,9 +20,12 @@ func spinAll(s *spinner) (looks int) {
 	return looks
 }
 
-// spinFound looks again, and finds a packet after a while. It reports whether
-// it was awake then.
-func spinFound(s *spinner, after time.Duration) bool {
+// spinFound looks again, and finds a packet after a while: an answer to what
+// was sent, or not. It reports whether it was awake then.
+func spinFound(s *spinner, answer bool, after time.Duration) bool {
+	if answer {
+		s.sent()
+	}
 	for ; after > 0; after -= testSpin / 5 {
 		if !s.again() {
 			s.found()
@@ -53,29 +56,43 @@ func TestSpinnerTriesNowAndThen(t *testing.T) {
 	})
 }
 
-func TestSpinnerStaysAwakeForAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, awake := spinner{limit: testSpin}, 0
-		for range 3 * resumeAfter {
-			if spinFound(&s, testSpin*3/5) {
-				awake++
-			}
-		}
-		if awake < 2*resumeAfter {
-			t.Errorf("awake for %d of %d answers", awake, 3*resumeAfter)
-		}
-		// They end: it sleeps after a few packets more, and for good without any.
-		tries := 0
-		for range resumeAfter {
-			if spinAll(&s) > 0 {
-				tries++
-			}
-			s.found()
-		}
-		if tries > mostCredit/failedSpin+2 {
-			t.Errorf("still %d tries in %d waits", tries, resumeAfter)
-		}
-	})
+func TestSpinnerStaysAwake(t *testing.T) {
+	const packets = 4 * resumeAfter
+	for name, c := range map[string]struct {
+		answers       bool
+		after         time.Duration
+		least, atMost int // packets that find it awake
+	}{
+		"for answers":          {true, testSpin * 3 / 5, packets - resumeAfter, packets},
+		"for a busy stream":    {false, testSpin * 2 / 5, packets - resumeAfter, packets},
+		"not for a thin one":   {false, testSpin * 4 / 5, 0, 0},
+		"nor for late answers": {true, testSpin * 7 / 5, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, awake := spinner{limit: testSpin}, 0
+				for range packets {
+					if spinFound(&s, c.answers, c.after) {
+						awake++
+					}
+				}
+				if awake < c.least || awake > c.atMost {
+					t.Errorf("awake for %d of %d packets, want %d to %d", awake, packets, c.least, c.atMost)
+				}
+				// They end: a few tries more, then none without packets.
+				tries := 0
+				for range resumeAfter {
+					if spinAll(&s) > 0 {
+						tries++
+					}
+					s.found()
+				}
+				if tries > mostCredit/failedSpin+2 {
+					t.Errorf("still %d tries in %d waits", tries, resumeAfter)
+				}
+			})
+		})
+	}
 }
 
 func TestSpinnerWithoutTheRung(t *testing.T) {
