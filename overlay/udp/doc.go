@@ -77,12 +77,12 @@
 //
 // Once readers stay awake, round trips are so short that they keep doing so.
 // Looking for 100 µs whatever comes costs a thin stream (a packet each 70 to
-// 90 µs) 60 to 84 % of a processor instead of 15 %; therefore the whole time is
+// 90 µs) 63 to 84 % of a processor instead of 14 to 26 %; therefore the whole time is
 // for answers only, and half of it for anything else: 13 to 37 %, 41 µs round
 // trip. Without packets nothing looks.
 //
-// No gain: a first try that is twice or three times as long as the others (50
-// µs after one of 150: still 119 µs); giving up for longer once another has
+// No gain: a first try that is twice or three times as long as the others (60
+// µs after one of 120: the 76 above; 50 after one of 150: still 119); giving up for longer once another has
 // had the processor between two looks (nothing within the noise, with one
 // processor or both taken by others). With one processor taken by others,
 // looking does not help: 37 to 48 µs against 16 of kernel VXLAN's, 38 without.
