@@ -19,6 +19,7 @@ import (
 // benchOverlayOptions are the flags of lab bench overlay.
 type benchOverlayOptions struct {
 	paths  []string
+	only   []string
 	rounds int
 	while  time.Duration
 	check  bool
@@ -34,12 +35,14 @@ func newLabBenchOverlayCommand(name *string) *cobra.Command {
 a daemon, and poplin's backends. Measures all in turns: TCP (with iperf3 if there is one), UDP datagrams at the highest
 rate at which at most 1 % is lost, round trips of a byte over TCP, and the processor time of both ends and the daemons
 per gigabyte; after a transfer that compares hashes. Floors of the udp backend are against kernel VXLAN.`,
-		Example: "  poplin lab bench overlay\n  poplin lab bench overlay --paths kernel-vxlan,udp,udp:-gso:-gro -o json",
-		Args:    cobra.NoArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return benchOverlay(cmd, *name+"-bench", o) },
+		Example: "  poplin lab bench overlay\n  poplin lab bench overlay --paths kernel-vxlan,udp,udp:-gso:-gro -o json\n" +
+			"  poplin lab bench overlay --paths kernel-vxlan,udp --only trip --while 300ms --rounds 20",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return benchOverlay(cmd, *name+"-bench", o) },
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.paths, "paths", bench.OverlayPaths(), "what to measure; udp:-NAME turns offloads off, see poplin run --overlay-offloads")
+	flags.StringSliceVar(&o.only, "only", nil, "measure only some of "+strings.Join(bench.Measurements(), ", "))
 	flags.IntVar(&o.rounds, "rounds", 5, "how many rounds")
 	flags.DurationVar(&o.while, "while", 2*time.Second, "how long each measurement takes")
 	flags.BoolVar(&o.check, "check", false, "exit with 1 if a floor is missed")
@@ -54,8 +57,11 @@ func benchOverlay(cmd *cobra.Command, name string, o benchOverlayOptions) error 
 	if err := bench.CheckPaths(o.paths); err != nil {
 		return withCode(exitUsage, err)
 	}
+	if err := bench.CheckMeasurements(o.only); err != nil {
+		return withCode(exitUsage, err)
+	}
 	report, err := bench.Overlay(cmd.Context(), bench.OverlayOptions{
-		Name: name, Paths: o.paths, Rounds: o.rounds, While: o.while,
+		Name: name, Paths: o.paths, Only: o.only, Rounds: o.rounds, While: o.while,
 		Progress: func(what string) { fmt.Fprintln(cmd.ErrOrStderr(), what) },
 	})
 	if errors.Is(err, context.Canceled) {

@@ -42,4 +42,48 @@
 // decrements TTL and sends ICMP errors; the tunnel does neither (flannel's
 // proxy does the first). Frames whose first nibble is neither 4 nor 6 are
 // reserved for messages between tunnels and are ignored.
+//
+// # What made it fast
+//
+// Measured pod to pod between two namespaces on two virtual processors, Linux
+// 6.18, with `poplin lab bench overlay`; each against what there was before.
+//
+//   - Moving in bulk (vnet header, GSO, GRO, merging): one TCP stream from 0.42
+//     to 0.54 of kernel VXLAN's.
+//   - More GOMAXPROCS than processors: +19 to 28 % for one stream.
+//   - Raw system calls but for waiting: −9 to −15 % processor time.
+//   - Keeping the Go processor for 5 ms in ppoll: −18 %.
+//   - Four chains of additions in checksums: 2.3 times as fast, AVX2 twice again;
+//     −2.5 % in all.
+//   - Sending a lone packet at once: −9 % round trip.
+//   - Looking again for 50 µs before sleeping: +9 % for one stream, +16 % for
+//     eight on a quiet machine, nothing on a saturated one.
+//   - No gain: SCHED_BATCH, short slices, SCHED_FIFO, two lanes on two cores.
+//
+// # Latency
+//
+// A round trip through two tunnels wakes six threads, and kernel VXLAN's two.
+// Waking one takes 1.1 µs on the processor that wakes it, but 32 to 38 µs on
+// another virtual one that has halted (two processes and a pipe). So on an idle
+// machine the wakes were nearly all of 105 to 128 µs, 4.2 times kernel VXLAN's;
+// with everything on one processor the same code takes 30 µs. While all sleep,
+// an answer comes about 110 µs after the packet before, so that looking for
+// 50 µs was in vain every time (119 µs with it and without). Medians of round
+// trips by how long a reader looks, kernel VXLAN's being 26 to 28 µs:
+//
+//	50 µs   105 to 128        100 µs  32 to 40
+//	60 µs    76               120 µs  31 to 46
+//	80 µs    30 to 45         150 to 300 µs  46 to 54
+//
+// Once readers stay awake, round trips are so short that they keep doing so.
+// Looking for 100 µs whatever comes costs a thin stream (a packet each 70 to
+// 90 µs) 63 to 84 % of a processor instead of 14 to 26 %; therefore the whole time is
+// for answers only, and half of it for anything else: 13 to 37 %, 41 µs round
+// trip. Without packets nothing looks.
+//
+// No gain: a first try that is twice or three times as long as the others (60
+// µs after one of 120: the 76 above; 50 after one of 150: still 119); giving up for longer once another has
+// had the processor between two looks (nothing within the noise, with one
+// processor or both taken by others). With one processor taken by others,
+// looking does not help: 37 to 48 µs against 16 of kernel VXLAN's, 38 without.
 package udp

@@ -37,7 +37,7 @@ type socketLane struct {
 	fd    int
 	in    *receiver
 	out   *sender
-	spin  spinner
+	spin  *spinner
 }
 
 // Listen opens UDP sockets at the address, in the network namespace of the
@@ -260,6 +260,7 @@ func (s *sockets) Write(lane int, batch []Datagram) (int, error) {
 		return 0, net.ErrClosed
 	}
 	defer s.leave()
+	s.lanes[lane].spin.sent()
 	out := s.lanes[lane].out
 	for done := 0; done < len(batch); {
 		// Datagrams that are sent from one port go together.

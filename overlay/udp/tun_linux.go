@@ -23,7 +23,7 @@ type tun struct {
 	name  string
 	rungs Rungs
 	*descriptors
-	spinners []spinner // of reading
+	spinners []*spinner // of reading
 }
 
 // OpenDevice attaches to a persistent, multi-queue TUN device that exists in
@@ -200,7 +200,9 @@ func (t *tun) Write(lane int, o Offload, parts [][]byte) error {
 		vector[k].SetLen(len(p))
 		k++
 	}
-	fd := t.list[lane%len(t.list)]
+	lane %= len(t.list)
+	t.spinners[lane].sent()
+	fd := t.list[lane]
 	for {
 		_, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), uintptr(k))
 		switch errno {

@@ -12,13 +12,16 @@ type Tuning struct {
 	// Lanes is how many threads move packets in each direction; 0 lets the
 	// number of processors decide.
 	Lanes int
-	// Spin is how long a reader looks again before it sleeps; 0 means 50 µs.
+	// Spin is how long a reader looks again at most before it sleeps; half as
+	// long where no answer is due. 0 means 120 µs.
 	Spin time.Duration
 }
 
 const (
-	mostLanes   = 4 // without being asked for more
-	defaultSpin = 50 * time.Microsecond
+	mostLanes = 4 // without being asked for more
+	// defaultSpin lets both ends of a tunnel stay awake for a request and its
+	// answer: see the package comment, Latency.
+	defaultSpin = 120 * time.Microsecond
 )
 
 // Threads is how many threads a tunnel keeps busy at most. Each of them holds

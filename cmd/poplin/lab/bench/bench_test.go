@@ -111,3 +111,20 @@ func TestFigures(t *testing.T) {
 		t.Error("without a sample a floor is met")
 	}
 }
+
+func TestOnlySomeMeasurements(t *testing.T) {
+	all := Measurements()
+	if err := CheckMeasurements(all); err != nil {
+		t.Error(err)
+	}
+	if err := CheckMeasurements([]string{all[0], "tcp-9"}); err == nil || !strings.Contains(err.Error(), "trip") {
+		t.Errorf("tcp-9: %v; want an error that says what there is", err)
+	}
+	if got := (OverlayOptions{}).chosen(); len(got) != len(all) {
+		t.Errorf("%d measurements without a choice, want all", len(got))
+	}
+	got := OverlayOptions{Only: []string{"trip", "tcp-8"}}.chosen()
+	if len(got) != 2 || got[0].id() != "tcp-8" || got[1].id() != "trip" {
+		t.Errorf("chosen %v", got)
+	}
+}

@@ -23,7 +23,10 @@ type OverlayOptions struct {
 	Name string // labs are called NAME-1, NAME-2, …
 	// Paths are some of OverlayPaths; see CheckPaths. A backend may be followed by changes of
 	// its offloads (poplin run --overlay-offloads), as in udp:-gso:-gro.
-	Paths    []string
+	Paths []string
+	// Only leaves out all that is measured but some of Measurements; none of
+	// them means everything.
+	Only     []string
 	Rounds   int
 	While    time.Duration // of each measurement
 	Progress func(string)
@@ -203,16 +206,46 @@ func (w *way) daemons(ctx context.Context) (seconds float64) {
 	return seconds
 }
 
-// measurements are the columns of samples, with what near is asked for.
-var measurements = []struct {
+// measurement is a column of samples, with what near is asked for.
+type measurement struct {
 	what, unit string
 	args       []string
-}{
+}
+
+var measurements = []measurement{
 	{"TCP, 1 stream", "Gbit/s", []string{"tcp", "1"}},
 	{"TCP, 8 streams", "Gbit/s", []string{"tcp", "8"}},
 	{"UDP, 1400 bytes", "1000/s", []string{"udp", "1400"}},
 	{"UDP, 64 bytes", "1000/s", []string{"udp", "64"}},
 	{"round trip", "µs", []string{"trip"}},
+}
+
+// id is what the measurement is called by those who choose: tcp-8, trip.
+func (m measurement) id() string { return strings.Join(m.args, "-") }
+
+// Measurements are all that is measured of a path, by their short names.
+func Measurements() (list []string) {
+	for _, m := range measurements {
+		list = append(list, m.id())
+	}
+	return list
+}
+
+// CheckMeasurements checks short names.
+func CheckMeasurements(names []string) error {
+	for _, n := range names {
+		if !slices.Contains(Measurements(), n) {
+			return fmt.Errorf("measurement %q: want some of %s", n, strings.Join(Measurements(), ", "))
+		}
+	}
+	return nil
+}
+
+// chosen are the measurements that are made.
+func (o OverlayOptions) chosen() []measurement {
+	return slices.DeleteFunc(slices.Clone(measurements), func(m measurement) bool {
+		return len(o.Only) > 0 && !slices.Contains(o.Only, m.id())
+	})
 }
 
 const (
@@ -229,7 +262,7 @@ func (b *overlay) measure(ctx context.Context) error {
 		b.report.Notes = append(b.report.Notes, fmt.Sprintf("%s: pods' mtu %d, underlay's %d; %d MiB arrived as they were sent",
 			w.name, s.MTU, underlayMTU, s.Bytes>>20))
 	}
-	for _, m := range measurements {
+	for _, m := range b.chosen() {
 		b.Progress(fmt.Sprintf("%s: %d rounds", m.what, b.Rounds))
 		err := inTurns(len(b.paths), b.Rounds, func(i int) error {
 			w := b.paths[i]
@@ -261,12 +294,15 @@ func (b *overlay) measure(ctx context.Context) error {
 func (b *overlay) sumUp() {
 	units := map[string]string{cpuTime: "s/GB", tripP99: "µs"}
 	var order []string
-	for _, m := range measurements {
+	for _, m := range b.chosen() {
 		units[m.what] = m.unit
 		order = append(order, m.what)
 	}
 	for _, what := range append(order, tripP99, cpuTime) {
 		for _, w := range b.paths {
+			if len(w.samples[what]) == 0 {
+				continue
+			}
 			f := figure(w.name, what, units[what], w.samples[what])
 			b.report.Figures = append(b.report.Figures, f)
 			for _, base := range b.paths {
