@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/poplin-net/poplin/reconciler/goldentest"
+	"github.com/poplin-net/poplin/schema"
 )
 
 // self is the node that resolves.
