@@ -99,9 +99,12 @@ func TestGuard(t *testing.T) {
 		{"nobody's pod to the host", reconciler.ChainGuardPods, w.client, [2]string{"10.244.77.7", "fd24:0:0:77::7"}, nodes, 9, foreign},
 		{"outside, beside the tunnel", reconciler.ChainGuardPods, w.client, client, podsA, 9, passes},
 		{"pod of the peer, in a tunnel", reconciler.ChainGuardTunnel, w.client, [2]string{"10.244.2.77", "fd24:0:0:2::77"}, podsA, 9, passes},
-		{"outside, in a tunnel", reconciler.ChainGuardTunnel, w.client, client, podsA, 9, foreign},
+		{"outside, in a tunnel", reconciler.ChainGuardTunnel, w.client, [2]string{client[0], ""}, podsA, 9, foreign}, // neighbour discovery would not pass either
 	} {
 		for i, f := range families() {
+			if c.source[i] == "" {
+				continue
+			}
 			t.Run(fmt.Sprint(f, " ", c.name), func(t *testing.T) {
 				w.guard(c.chain)
 				u, s := w.forged(f)
