@@ -94,7 +94,8 @@
 //
 // A lookup that counts is the last of a rule that drops, so the sets
 // unknown-peers and foreign-sources count what was dropped, by port and by
-// link. A packet that neither map has costs two lookups (BenchmarkGuard).
+// link. What neither map has costs forwarding 64 bytes 4 % more, and what comes
+// from one of 1,000 peers' pods 29 % (1.57, 1.63 and 2.02 µs; BenchmarkGuard).
 //
 // # What is counted
 //
