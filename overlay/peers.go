@@ -81,7 +81,7 @@ func (c *core) peer(name string, now time.Time) Peer {
 	}
 	if r, ok := c.current(name); ok {
 		p.ID, p.Backend, p.Port, p.MTU, p.Health = r.ID, r.Backend, r.Port, r.MTU, r.Health
-		p.VNI, p.VTEP, p.PublicKey = r.VNI, r.VTEP, r.PublicKey
+		p.VNI, p.VTEP, p.Direct, p.PublicKey = r.VNI, r.VTEP, r.Direct, r.PublicKey
 		p.Revision, p.Digest, p.Rejected, p.Pods = r.Revision, r.Digest, r.Rejected, r.Pods
 		p.KeyDigests, p.LedgerDigest = r.Keys, r.Ledger
 		if len(r.Underlay) > 0 {

@@ -52,9 +52,10 @@ type Peer struct {
 	Underlay []netip.Addr
 	Backend  string
 	Port     uint16
-	// VNI, VTEP and PublicKey are those of Transport.
+	// VNI, VTEP, Direct and PublicKey are those of Transport.
 	VNI       uint32 `json:",omitempty"`
 	VTEP      string `json:",omitempty"`
+	Direct    bool   `json:",omitempty"`
 	PublicKey string `json:",omitempty"`
 	MTU       int    // bytes
 	Revision  string

@@ -15,6 +15,8 @@ type Transport struct {
 	// with the vxlan backend.
 	VNI  uint32 `json:"w,omitempty"`
 	VTEP string `json:"f,omitempty"`
+	// Direct says that packets from the same link may come without the tunnel.
+	Direct bool `json:"dr,omitempty"`
 	// PublicKey is that of a node with the wireguard backend, in base64.
 	PublicKey string `json:"k,omitempty"`
 }

@@ -123,4 +123,15 @@ const (
 	// ChainMasqueradeInside does so only for pods and this host: a client
 	// from outside goes to endpoints of this node, and keeps its address.
 	ChainMasqueradeInside = "masquerade-inside"
+	// ChainGuardPort lets peers through to a port of this node, and drops what
+	// others send there.
+	ChainGuardPort = "guard-port"
+	// ChainGuardTunnel lets through what comes from a peer's subnet, and drops
+	// all else.
+	ChainGuardTunnel = "guard-tunnel"
+	// ChainGuardDirect drops what comes from the pod ranges but from no peer's
+	// subnet.
+	ChainGuardDirect = "guard-direct"
+	// ChainGuardPods drops what comes from the pod ranges.
+	ChainGuardPods = "guard-pods"
 )

@@ -141,6 +141,7 @@ func TestTextShowsEveryField(t *testing.T) {
 		Address{Link: "a", Prefix: netip.PrefixFrom(addr, 24)}, Route{Link: "a", Destination: netip.PrefixFrom(addr, 24)},
 		WireGuard{Device: "a"}, WireGuardPeer{Device: "a"}, Neighbour{Link: "a", Address: addr}, FDBEntry{Link: "a", Destination: addr}, ProxyNeighbour{Link: "a", Address: addr}, Tunnel{Device: "a"}, TunnelPeer{Device: "a"}, File{Path: "/a"}, Table{Family: IPv4}, Chain{Family: IPv4, Method: MethodSticky, Slots: 2, Timeout: 9, ID: 4},
 		Element{Family: IPv4, Set: SetEndpoints, Address: addr, Protocol: TCP, Port: 1, Target: netip.AddrPortFrom(addr, 2)},
+		Element{Family: IPv4, Set: SetForeignSources, Link: "a", Address: addr, Protocol: TCP, Port: 1},
 		Element{Family: IPv4, Set: SetServices, Address: addr, Protocol: TCP, Port: 1, Chain: "pick-1"},
 	}
 	for _, o := range objects {

@@ -40,7 +40,7 @@ func KeyText(k Key) string {
 	case ChainKey:
 		return fmt.Sprintf("chain %s poplin %s", k.Family, k.Name)
 	case ElementKey:
-		e := Element{Family: k.Family, Set: k.Set, Address: k.Address, Prefix: k.Prefix, Protocol: k.Protocol, Port: k.Port, LastPort: k.LastPort, Slot: k.Slot}
+		e := Element{Family: k.Family, Set: k.Set, Link: k.Link, Address: k.Address, Prefix: k.Prefix, Protocol: k.Protocol, Port: k.Port, LastPort: k.LastPort, Slot: k.Slot}
 		return e.String()
 	}
 	return fmt.Sprint(k)

@@ -48,7 +48,7 @@ func (p Protocol) String() string {
 
 // SkeletonVersion is the version of the constant ruleset; it is part of the
 // name of the marker chain, poplin-skeleton-VERSION.
-const SkeletonVersion = 3
+const SkeletonVersion = 4
 
 // Table is the table `poplin` of one family with its constant skeleton:
 // sets, maps, base chains and their rules.
@@ -164,6 +164,21 @@ const (
 	// SetRangeConnections (with counters, intervals): daddr . l4proto . first
 	// and last dport, likewise.
 	SetRangeConnections SetName = "range-connections"
+	// SetTunnelPorts: l4proto . dport of this node's tunnels → verdict.
+	SetTunnelPorts SetName = "tunnel-ports"
+	// SetTunnelPeers: saddr of those that may send to these.
+	SetTunnelPeers SetName = "tunnel-peers"
+	// SetUnknownPeers (with counters): the same key as tunnel-ports; counts what
+	// others sent there, which is dropped.
+	SetUnknownPeers SetName = "unknown-peers"
+	// SetGuardedLinks: iifname of links that peers' pods are behind → verdict
+	// that says which sources may come from there.
+	SetGuardedLinks SetName = "guarded-links"
+	// SetPeerSubnets (intervals): the subnets of peers.
+	SetPeerSubnets SetName = "peer-subnets"
+	// SetForeignSources (with counters): the same key as guarded-links; counts
+	// what came with another source, which is dropped.
+	SetForeignSources SetName = "foreign-sources"
 )
 
 // Element is one element of a set or map of the skeleton. Which fields are
@@ -171,6 +186,7 @@ const (
 type Element struct {
 	Family   Family
 	Set      SetName
+	Link     string       // key
 	Address  netip.Addr   // key
 	Prefix   netip.Prefix // key, in interval sets
 	Protocol Protocol     // key
@@ -187,6 +203,7 @@ type Element struct {
 type ElementKey struct {
 	Family   Family
 	Set      SetName
+	Link     string
 	Address  netip.Addr
 	Prefix   netip.Prefix
 	Protocol Protocol
@@ -198,7 +215,7 @@ type ElementKey struct {
 func (e Element) Kind() Kind { return KindElement }
 
 func (e Element) Key() Key {
-	return ElementKey{e.Family, e.Set, e.Address, e.Prefix, e.Protocol, e.Port, e.LastPort, e.Slot}
+	return ElementKey{e.Family, e.Set, e.Link, e.Address, e.Prefix, e.Protocol, e.Port, e.LastPort, e.Slot}
 }
 
 // Needs names the table. The chain that a frontend goes to is in the same
@@ -207,6 +224,9 @@ func (e Element) Needs() []Key { return []Key{TableKey{e.Family}} }
 
 func (e Element) String() string {
 	var key []string
+	if e.Link != "" {
+		key = append(key, e.Link)
+	}
 	if e.Address.IsValid() {
 		key = append(key, e.Address.String())
 	}

@@ -17,9 +17,12 @@ import (
 // forgeUsage is that of forge, which sends what nobody should accept. COUNT is
 // a number of packets; TO is ADDRESS:PORT of a tunnel or of gossip.
 const forgeUsage = `usage:
-  forge inner COUNT TO SOURCE DESTINATION   IPv4 packets with a datagram to DESTINATION, ADDRESS:PORT, as if from SOURCE
+  forge inner COUNT TO SOURCE DESTINATION   packets with a datagram to DESTINATION, ADDRESS:PORT, as if from SOURCE
   forge spoofed COUNT TO OUTER SOURCE DESTINATION
                                             the same, in packets as if from the address OUTER
+  forge vxlan COUNT TO MAC SOURCE DESTINATION
+                                            the same, in frames to MAC in the VXLAN network 1; of either family
+  forge plain COUNT VIA SOURCE DESTINATION  the same, as they are; VIA is not looked at
   forge truncated COUNT TO                  packets that are shorter than they say
   forge random COUNT TO                     random bytes of random lengths, as datagrams
   forge stream COUNT TO                     random bytes, over a TCP connection each`
@@ -44,6 +47,10 @@ func forgeAll(args []string) error {
 			err = sendUDP(to, forgedPacket(rest[0], rest[1]))
 		case kind == "spoofed" && len(rest) == 3:
 			err = sendSpoofed(to, rest[0], forgedPacket(rest[1], rest[2]))
+		case kind == "vxlan" && len(rest) == 3:
+			err = sendUDP(to, vxlanFrame(rest[0], forgedPacket(rest[1], rest[2])))
+		case kind == "plain" && len(rest) == 2:
+			err = sendRaw(netip.MustParseAddrPort(rest[1]).Addr(), forgedPacket(rest[0], rest[1]))
 		case kind == "truncated" && len(rest) == 0:
 			whole := forgedPacket("192.0.2.99", "192.0.2.98:9")
 			err = sendUDP(to, whole[:1+i%(len(whole)-1)])
@@ -67,10 +74,30 @@ func randomBytes(random *rand.ChaCha8) []byte {
 	return b
 }
 
-// forgedPacket is an IPv4 packet with a datagram.
+// vxlanFrame puts a packet into an Ethernet frame and that into the network 1
+// (RFC 7348).
+func vxlanFrame(to string, packet []byte) []byte {
+	mac, err := net.ParseMAC(to)
+	if err != nil {
+		panic(err)
+	}
+	b := append([]byte{8, 0, 0, 0, 0, 0, 1, 0}, mac...)
+	b = append(b, 2, 0, 0, 0, 0, 1) // from a locally administered address
+	kind := uint16(unix.ETH_P_IP)
+	if packet[0]>>4 == 6 {
+		kind = unix.ETH_P_IPV6
+	}
+	return append(binary.BigEndian.AppendUint16(b, kind), packet...)
+}
+
+// forgedPacket is a packet with a datagram.
 func forgedPacket(source, destination string) []byte {
 	to := netip.MustParseAddrPort(destination)
-	return ipv4Packet(netip.MustParseAddr(source), to.Addr(), udpDatagram(4000, to.Port(), []byte("forged\n")))
+	datagram := udpDatagram(4000, to.Port(), []byte("forged\n"))
+	if to.Addr().Is6() {
+		return ipv6Packet(netip.MustParseAddr(source), to.Addr(), datagram)
+	}
+	return ipv4Packet(netip.MustParseAddr(source), to.Addr(), datagram)
 }
 
 // udpDatagram has no checksum, which IPv4 allows (RFC 768).
@@ -99,6 +126,15 @@ func ipv4Packet(source, destination netip.Addr, payload []byte) []byte {
 	return append(b, payload...)
 }
 
+func ipv6Packet(source, destination netip.Addr, payload []byte) []byte {
+	b := make([]byte, 40, 40+len(payload))
+	b[0], b[6], b[7] = 0x60, unix.IPPROTO_UDP, 64
+	binary.BigEndian.PutUint16(b[4:], uint16(len(payload)))
+	copy(b[8:], source.AsSlice())
+	copy(b[24:], destination.AsSlice())
+	return append(b, payload...)
+}
+
 func sendUDP(to string, packet []byte) error { return sendOver("udp4", to, packet) }
 
 // sendTCP leaves it to the other side to end the connection early.
@@ -123,11 +159,19 @@ func sendOver(network, to string, bytes []byte) error {
 // sendSpoofed writes the outer header too.
 func sendSpoofed(to, outer string, packet []byte) error {
 	target := netip.MustParseAddrPort(to)
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+	return sendRaw(target.Addr(), ipv4Packet(netip.MustParseAddr(outer), target.Addr(), udpDatagram(target.Port(), target.Port(), packet)))
+}
+
+// sendRaw sends a packet with the header that it has.
+func sendRaw(to netip.Addr, packet []byte) error {
+	family, target := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Addr: to.As16()})
+	if to.Is4() {
+		family, target = unix.AF_INET, &unix.SockaddrInet4{Addr: to.As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	whole := ipv4Packet(netip.MustParseAddr(outer), target.Addr(), udpDatagram(target.Port(), target.Port(), packet))
-	return unix.Sendto(fd, whole, 0, &unix.SockaddrInet4{Addr: target.Addr().As4()})
+	return unix.Sendto(fd, packet, 0, target)
 }

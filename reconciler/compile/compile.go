@@ -6,7 +6,7 @@
 // tunnel.go and vxlan.go (the ends of tunnels), mtu.go, peers.go (the ways to
 // peers), balancers.go (load balancer addresses that this node announces),
 // resolv_conf.go (pods' resolv.conf, the addresses of DNS), environment.go,
-// subnet_file.go, masquerade.go and services.go (nftables elements). subnets.go
+// subnet_file.go, masquerade.go, guard.go and services.go (nftables elements). subnets.go
 // and ipam.go say which addresses this node and its pods have.
 package compile
 
@@ -157,7 +157,7 @@ func (c *Compiler) others(b *builder) []*reconciler.Group {
 	groups = append(groups, b.pods()...)
 	groups = append(groups, b.peers()...)
 	groups = append(groups, b.balancers()...)
-	groups = append(groups, b.dnsAddresses(), b.masquerade(now.pools), b.subnetFile(), b.chains(c.services.uses))
+	groups = append(groups, b.dnsAddresses(), b.masquerade(now.pools), b.guard(), b.subnetFile(), b.chains(c.services.uses))
 	now.problems = b.problems
 	c.base = now
 	return groups

@@ -143,10 +143,10 @@ func parsePeer(t testing.TB, words []string) view.Peer {
 	return p
 }
 
-// parseBackend reads KIND[:PORT[:VNI]].
+// parseBackend reads KIND[:PORT[:VNI[:direct]]].
 func parseBackend(t testing.TB, text string) view.Backend {
-	parts := append(strings.Split(text, ":"), "0", "0")
-	return view.Backend{Kind: parts[0], Port: uint16(number(t, parts[1])), VNI: uint32(number(t, parts[2]))}
+	parts := append(strings.Split(text, ":"), "0", "0", "")
+	return view.Backend{Kind: parts[0], Port: uint16(number(t, parts[1])), VNI: uint32(number(t, parts[2])), Direct: slices.Contains(parts, "direct")}
 }
 
 // lines gives the words of each line; what follows a # is a comment.

@@ -23,7 +23,7 @@ func (b *builder) masquerade(pools []netip.Addr) *reconciler.Group {
 		return nil
 	}
 	g := &reconciler.Group{Name: "nftables", Origin: b.origin(b.cluster.Place)}
-	for _, f := range b.families {
+	for _, f := range b.tables() {
 		g.Objects = append(g.Objects, reconciler.Table{Family: f, Version: reconciler.SkeletonVersion})
 	}
 	var own, masqueraded []netip.Prefix

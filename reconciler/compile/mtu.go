@@ -80,5 +80,5 @@ func (b *builder) needs(kind schema.Backend) bool {
 // which peers may still use.
 func (b *builder) accepted() []view.Backend {
 	o := b.cluster.Overlay
-	return append([]view.Backend{{Kind: string(o.Backend), Port: o.Port, VNI: o.VNI}}, b.View.Self.Former...)
+	return append([]view.Backend{{Kind: string(o.Backend), Port: o.Port, VNI: o.VNI, Direct: o.DirectRouting}}, b.View.Self.Former...)
 }

@@ -79,7 +79,7 @@ func (b *builder) way(p view.Peer, subnet netip.Prefix, key string) []reconciler
 	switch {
 	case kind == schema.BackendNone:
 		return nil
-	case next.IsValid() && (kind == schema.BackendHostGW || tunnelled && b.cluster.Overlay.DirectRouting):
+	case next.IsValid() && (kind == schema.BackendHostGW || tunnelled && p.Backend.Direct):
 		return append(out, b.direct(p, subnet, next))
 	case kind == schema.BackendHostGW:
 		b.problem(

@@ -30,15 +30,18 @@ func (b *builder) tunnel() *reconciler.Group {
 	g := b.device("tunnel", reconciler.Link{
 		Name: TunnelDevice, Type: reconciler.LinkTUN, MTU: b.mtu, QueueLength: tunnelQueue, MultiQueue: true,
 	})
-	port := schema.BackendUDP.DefaultPort()
+	g.Objects = append(g.Objects, reconciler.Tunnel{Device: TunnelDevice, Local: netip.AddrPortFrom(b.local(), b.tunnelPort())})
+	return g
+}
+
+// tunnelPort is where the udp backend's process listens.
+func (b *builder) tunnelPort() uint16 {
 	for _, a := range b.accepted() {
 		if a.Kind == string(schema.BackendUDP) {
-			port = a.Port
-			break
+			return a.Port
 		}
 	}
-	g.Objects = append(g.Objects, reconciler.Tunnel{Device: TunnelDevice, Local: netip.AddrPortFrom(b.local(), port)})
-	return g
+	return schema.BackendUDP.DefaultPort()
 }
 
 // device asks for a tunnel's link with its settings and addresses. It has an

@@ -41,8 +41,8 @@ func VTEP(c *schema.Cluster, node string) reconciler.MAC {
 	return deriveMAC(c.Meta.Name.Name, "vtep", node)
 }
 
-// vxlans asks for a link for each segment that this node or a peer is in.
-func (b *builder) vxlans() []*reconciler.Group {
+// segments are those that this node or a peer is in.
+func (b *builder) segments() []segment {
 	var segments []segment
 	add := func(o view.Backend) {
 		if s := segmentOf(o); o.Kind == string(schema.BackendVXLAN) && !slices.Contains(segments, s) {
@@ -55,8 +55,13 @@ func (b *builder) vxlans() []*reconciler.Group {
 	for _, p := range b.View.Peers {
 		add(p.Backend)
 	}
+	return segments
+}
+
+// vxlans asks for a link for each segment.
+func (b *builder) vxlans() []*reconciler.Group {
 	var out []*reconciler.Group
-	for _, s := range segments {
+	for _, s := range b.segments() {
 		out = append(out, b.device("tunnel "+s.link(), reconciler.Link{
 			Name: s.link(), Type: reconciler.LinkVXLAN, MAC: VTEP(b.cluster, b.Host.Node), MTU: min(b.mtu, b.tunnelMTU(schema.BackendVXLAN)),
 			VNI: s.vni, Port: s.port, Local: b.local(), ChecksumOffload: b.checksumOffload(),
@@ -118,7 +123,7 @@ func Reached(c *schema.Cluster, p view.Peer) view.Backend {
 // zero value if no subnet of the family is reached by it.
 func (b *builder) vtepAddress(p view.Peer, f reconciler.Family) netip.Addr {
 	for _, subnet := range p.Subnets {
-		direct := b.cluster.Overlay.DirectRouting && b.onLink(p, subnet).IsValid()
+		direct := p.Backend.Direct && b.onLink(p, subnet).IsValid()
 		if reconciler.FamilyOf(subnet.Addr()) == f && !b.owns(subnet) && !direct {
 			return subnet.Masked().Addr()
 		}

@@ -25,7 +25,7 @@ spec:
   serviceCIDRs: [10.96.0.0/16, "fd96::/112"]
   loadBalancerCIDRs: [198.51.100.0/25, "2001:db8:1::/64"]
   externalIPCIDRs: [198.51.100.128/25, "2001:db8:1:1::/64"]
-  overlay: {backend: none}
+  overlay: {backend: udp, directRouting: true}
 `
 
 const agreementPod = `---
@@ -184,9 +184,39 @@ func (w *network) agreementTable(services []*schema.Service) []pairing {
 				}
 			}
 			add("no node port", address(nodes[i]), 30999, true)
+			if !from.sent { // what a host sends to itself is not followed on lo
+				add("tunnel", address(nodes[i]), 8285, true)
+			}
+		}
+	}
+	return append(out, w.forgedPairings(services[0])...)
+}
+
+// forgedPairings are from a host with a pod address that is no node's.
+func (w *network) forgedPairings(s *schema.Service) []pairing {
+	var out []pairing
+	forger := party{"forger", w.forger(), [2]string{"10.244.77.7", "fd24:0:0:77::7"}, false}
+	for i := range families() {
+		for what, to := range map[string]netip.AddrPort{
+			"cluster IP": netip.AddrPortFrom(s.ClusterIPs[i], 80), "node port": addressPort(nodes[i], s.Ports[0].NodePort),
+			"a": addressPort(podsA[i], 8080), "the host": addressPort(nodes[i], 8080), "the other node": addressPort(podsC[i], 8080),
+		} {
+			for _, protocol := range []string{"tcp", "udp"} {
+				out = append(out, pairing{fmt.Sprintf("forger → %s %s/%s", what, to, protocol), forger, protocol, to, true})
+			}
 		}
 	}
 	return out
+}
+
+// forger is a host on the underlay that answers would find.
+func (w *network) forger() *netns {
+	n := newNetns(w.t)
+	veth(w.lan, "p9", "br0", n, "eth0")
+	n.run("ip address add 10.244.77.7/32 dev eth0; ip address add fd24:0:0:77::7/128 dev eth0 nodad")
+	n.run("ip route add 192.0.2.1 dev eth0; ip route add default via 192.0.2.1; ip -6 route add 2001:db8::1 dev eth0; ip -6 route add default via 2001:db8::1")
+	w.node.run("ip route add 10.244.77.7 dev eth0; ip -6 route add fd24:0:0:77::7 dev eth0")
+	return n
 }
 
 func addressList(list [2]string) []netip.Addr {

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/poplin-net/poplin/reconciler"
 )
 
@@ -27,12 +29,21 @@ func encode(fields []field, e reconciler.Element) []byte {
 			b = append(binary.BigEndian.AppendUint16(b, e.Port), 0, 0)
 		case fieldSlot:
 			b = binary.NativeEndian.AppendUint32(b, e.Slot)
+		case fieldLink:
+			b = append(b, linkBytes(e.Link)...)
 		case fieldTargetAddress:
 			b = append(b, e.Target.Addr().AsSlice()...)
 		case fieldTargetPort:
 			b = append(binary.BigEndian.AppendUint16(b, e.Target.Port()), 0, 0)
 		}
 	}
+	return b
+}
+
+// linkBytes gives a link's name as it lies in registers.
+func linkBytes(name string) []byte {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
 	return b
 }
 
@@ -102,6 +113,8 @@ func decode(fields []field, b []byte, e *reconciler.Element) error {
 			e.Port = binary.BigEndian.Uint16(part)
 		case fieldSlot:
 			e.Slot = binary.NativeEndian.Uint32(part)
+		case fieldLink:
+			e.Link = string(bytes.TrimRight(part, "\x00"))
 		case fieldTargetAddress:
 			target, _ = netip.AddrFromSlice(part)
 			e.Target = netip.AddrPortFrom(target, 0)
@@ -149,6 +162,11 @@ func (l layout) check(e reconciler.Element) error {
 			rest.Port, rest.LastPort = 0, 0
 		case fieldSlot:
 			rest.Slot = 0
+		case fieldLink:
+			if e.Link == "" || len(e.Link) >= unix.IFNAMSIZ {
+				return fmt.Errorf("%q is no name of a link", e.Link)
+			}
+			rest.Link = ""
 		case fieldTargetAddress:
 			if err := checkAddress(e.Family, e.Target.Addr()); err != nil {
 				return err

@@ -49,6 +49,8 @@ func drawElement(t *rapid.T, f reconciler.Family, l layout) reconciler.Element {
 			e.Protocol = rapid.SampledFrom([]reconciler.Protocol{reconciler.TCP, reconciler.UDP, reconciler.SCTP}).Draw(t, "protocol")
 		case fieldPort:
 			e.Port = rapid.Uint16().Draw(t, "port")
+		case fieldLink:
+			e.Link = rapid.StringMatching(`[a-z0-9.-]{1,15}`).Draw(t, "link")
 		case fieldSlot:
 			e.Slot = rapid.Uint32().Draw(t, "slot")
 		case fieldPortRange:

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -34,10 +35,10 @@ func parseCounter(b []byte) (c Count) {
 	return c
 }
 
-// Counters reads what the elements of sets that count have seen. It waits for
-// nobody and keeps nobody waiting: a round may go on meanwhile. While
-// frontends come and go one may be missing.
-func (t *Target) Counters(ctx context.Context) (map[reconciler.ElementKey]Count, error) {
+// Counters reads what the elements of sets that count have seen: of some, or
+// of all if none is named. It waits for nobody and keeps nobody waiting: a
+// round may go on meanwhile. While frontends come and go one may be missing.
+func (t *Target) Counters(ctx context.Context, sets ...reconciler.SetName) (map[reconciler.ElementKey]Count, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: t.netns})
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
@@ -46,7 +47,7 @@ func (t *Target) Counters(ctx context.Context) (map[reconciler.ElementKey]Count,
 	for _, f := range families() {
 		r := &reader{conn: conn, family: f}
 		for _, l := range layouts() {
-			if !l.counts {
+			if !l.counts || len(sets) > 0 && !slices.Contains(sets, l.name) {
 				continue
 			}
 			if err := errors.Join(ctx.Err(), r.readCounters(l, out)); err != nil {

@@ -20,6 +20,7 @@ func web() reconciler.State {
 		reconciler.SetServiceRanges:     {"10.96.0.0/16", "fd96::/112"},
 		reconciler.SetPodRanges:         {"10.244.0.0/16", "fd24::/48"},
 		reconciler.SetLocalSubnets:      {"10.244.1.0/24", "fd24::/64"},
+		reconciler.SetPeerSubnets:       {"10.244.2.0/24", "10.244.3.0/24", "fd24:0:0:1::/64"},
 		reconciler.SetMasqueradeSubnets: {"10.244.1.0/24", "fd24::/64"},
 		reconciler.SetMasqueradeExclude: {"224.0.0.0/4", "255.255.255.255/32", "ff00::/8"},
 	})
@@ -30,7 +31,13 @@ func web() reconciler.State {
 		}
 		h.Objects = append(h.Objects,
 			reconciler.Element{Family: f, Set: reconciler.SetClusterAddresses, Address: vip},
-			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod})
+			reconciler.Element{Family: f, Set: reconciler.SetHairpin, Address: pod},
+			reconciler.Element{Family: f, Set: reconciler.SetTunnelPorts, Protocol: reconciler.UDP, Port: 8472, Chain: reconciler.ChainGuardPort},
+			reconciler.Element{Family: f, Set: reconciler.SetUnknownPeers, Protocol: reconciler.UDP, Port: 8472},
+			reconciler.Element{Family: f, Set: reconciler.SetTunnelPeers, Address: pod},
+			reconciler.Element{Family: f, Set: reconciler.SetGuardedLinks, Link: "poplin.1", Chain: reconciler.ChainGuardTunnel},
+			reconciler.Element{Family: f, Set: reconciler.SetGuardedLinks, Link: "a-long-name.100", Chain: reconciler.ChainGuardDirect},
+			reconciler.Element{Family: f, Set: reconciler.SetForeignSources, Link: "poplin.1"})
 	}
 	v4, v6 := netip.MustParseAddr("10.96.0.1"), netip.MustParseAddr("fd96::1")
 	for i, a := range []netip.Addr{v4, v6} {
@@ -84,12 +91,12 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"add counter":          {"nft add element ip poplin connections '{ 10.96.0.1 . tcp . 99 counter packets 7 bytes 7 }'", "- element ip poplin connections { 10.96.0.1 . tcp . 99 }"},
 		"flush counting":       {"nft flush chain ip poplin count-input", "damaged: chain count-input differs at rule 1"},
 		"add own rule":         {"nft add rule ip poplin prerouting accept", "damaged: chain prerouting differs at rule 2"},
-		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 3 damaged: chain frontends differs at rule 1"},
+		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 4 damaged: chain frontends differs at rule 1"},
 		"delete rule":          {handle + "nft delete rule ip poplin postrouting handle $(handle postrouting hairpin)", "damaged: chain postrouting differs at rule 1"},
 		"flush chain":          {"nft flush chain ip poplin output", "damaged: chain output differs at rule 1"},
 		"replace rule":         {handle + "nft replace rule ip poplin refuse handle $(handle refuse tcp) meta l4proto tcp drop", "damaged: chain refuse differs at rule 1"},
 		"delete chain":         {"nft flush chain ip poplin output; nft delete chain ip poplin output", "damaged: chain output is missing"},
-		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-3", "damaged: chain poplin-skeleton-3 is missing"},
+		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-4", "damaged: chain poplin-skeleton-4 is missing"},
 		"add chain":            {"nft add chain ip poplin mine", "damaged: chain mine is not poplin's"},
 		"add base chain":       {"nft add chain ip poplin pick-9 '{ type filter hook input priority 0; policy drop; }'", "damaged: chain pick-9 is not poplin's"},
 		"add pick chain":       {"nft add chain ip poplin pick-9", "damaged: chain pick-9 is not poplin's"},
@@ -101,9 +108,9 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"make dormant":         {"nft add table ip poplin '{ flags dormant; }'", "damaged: the table has flags 0x1"},
 		"flush pick chain":     {"nft flush chain ip poplin pick-2", "+ chain ip poplin pick-2"},
 		"rule into pick chain": {"nft insert rule ip poplin pick-2 accept", "+ chain ip poplin pick-2"},
-		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-3", "damaged"},
+		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-4", "damaged"},
 		"last skeleton":        {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-1; nft add set ip6 poplin masquerade-node-ports '{ type inet_proto . inet_service; }'; nft add element ip6 poplin masquerade-node-ports '{ tcp . 30080 }'", "~ table ip6 poplin skeleton 1 → "},
-		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-4", "~ table ip6 poplin skeleton 4 → "},
+		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-5", "~ table ip6 poplin skeleton 5 → "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNetns(t)
@@ -130,10 +137,10 @@ func TestMarkerIsWhatTellsOurTable(t *testing.T) {
 	n := newNetns(t)
 	want := web()
 	reach(t, target(t, n), want)
-	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-3")
+	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-4")
 	o := observe(t, target(t, n))
 	plan := reconciler.Diff(o.State, want)
-	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 3 damaged: chain output") {
+	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 4 damaged: chain output") {
 		t.Errorf("the plan is %v", plan)
 	}
 	if len(o.Conflicts) != 1 || o.Conflicts[0].Key != (reconciler.TableKey{Family: reconciler.IPv6}) {

@@ -71,6 +71,32 @@
 // On the host itself sending a refused datagram fails with EPERM, as always
 // when the output hook drops; the ICMP error comes with the next call.
 //
+// # What is forged
+//
+// The chain guard sees all packets that come in, before conntrack, so that a
+// flood of forged ones makes no entries. Two maps say what is looked at.
+//
+// A port of a tunnel that asks nobody for a key (udp, vxlan) takes packets
+// from the addresses of peers only: guard-port drops the others, whichever
+// address of this host they are sent to, broadcast and multicast included.
+// What is not for this host passes. A VXLAN port is one socket of the kernel's
+// for all devices on it, so another agent's tunnel at the same port between
+// hosts that are no peers is dropped, too: give one of them another port.
+//
+// What comes out of a VXLAN link has to be from a peer's subnet
+// (guard-tunnel). Of what comes in over the underlay link, sources in the pod
+// ranges have to be (guard-direct), or are not let through at all where peers
+// send through tunnels only (guard-pods). This node's own subnets are no
+// peer's. The set does not say which peer has which subnet: the outer source
+// is a peer's by then, and only packets of the udp tunnel are tried against
+// their own peer's subnets, in its process. WireGuard's keys say it. With the
+// backend none nothing is looked at: see reconciler/compile.
+//
+// A lookup that counts is the last of a rule that drops, so the sets
+// unknown-peers and foreign-sources count what was dropped, by port and by
+// link. What neither map has costs forwarding 64 bytes 4 % more, and what comes
+// from one of 1,000 peers' pods 29 % (1.57, 1.63 and 2.02 µs; BenchmarkGuard).
+//
 // # What is counted
 //
 // A frontend has two elements with counters. One, in a connections set, is
@@ -123,7 +149,8 @@
 // its share, and nothing is guessed: an expression that the tracer does not
 // know is an error. It is pure; where an address leads is asked of a function,
 // which clients stick to an endpoint is read beforehand (ClientsOf). A test
-// asks the tracer and the kernel about every pair of client and frontend.
+// asks the tracer and the kernel about every pair of client and frontend. A
+// packet comes in by the link that leads to its source, unless it is said.
 // Rules of other tables, reverse-path filters and what happens on other hosts
 // are not traced.
 //

@@ -37,6 +37,8 @@ func (e *evaluation) load(x expr.Any) error {
 			e.store(x.Register, []byte{byte(e.packet.Protocol)})
 		case x.Key == expr.MetaKeyIIF:
 			e.storeNumber(x.Register, someLink)
+		case x.Key == expr.MetaKeyIIFNAME:
+			e.store(x.Register, linkBytes(e.arrival()))
 		default:
 			return fmt.Errorf("meta key %d is not known", x.Key)
 		}
@@ -64,6 +66,14 @@ func (e *evaluation) load(x expr.Any) error {
 		return fmt.Errorf("expression %T is not known", x)
 	}
 	return nil
+}
+
+// arrival is the link by which the packet comes in.
+func (e *evaluation) arrival() string {
+	if e.packet.Link != "" {
+		return e.packet.Link
+	}
+	return e.route(e.original.Source).Link
 }
 
 // store puts bytes into registers, with zeros up to the next whole word.

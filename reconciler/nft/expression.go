@@ -103,7 +103,13 @@ func number(n uint32) value {
 }
 
 func protocol() value { return meta(expr.MetaKeyL4PROTO) }
-func port() value     { return payload(expr.PayloadBaseTransportHeader, 2, 2) }
+
+// link is the name of the link by which a packet came in.
+func link() value {
+	return value{unix.IFNAMSIZ / 4, func(r uint32) expr.Any { return &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: r} }}
+}
+
+func port() value { return payload(expr.PayloadBaseTransportHeader, 2, 2) }
 
 func source(f reconciler.Family) value {
 	if f == reconciler.IPv4 {
@@ -142,11 +148,18 @@ const (
 
 // local matches packets of which an end is (or is not) an address of this
 // host.
-func local(op expr.CmpOp, end direction) rule {
+func local(op expr.CmpOp, end direction) rule { return addressType(op, end, unix.RTN_LOCAL) }
+
+// typeUnicast is the type of addresses of others that can be sent to.
+const typeUnicast = unix.RTN_UNICAST
+
+// addressType matches packets of which an end is (or is not) an address of a
+// type: what a route to it is for.
+func addressType(op expr.CmpOp, end direction, is uint32) rule {
 	kind := value{1, func(r uint32) expr.Any {
 		return &expr.Fib{Register: r, FlagSADDR: end == fromSource, FlagDADDR: end == toDestination, ResultADDRTYPE: true}
 	}}
-	return compare(op, kind, binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL))
+	return compare(op, kind, binary.NativeEndian.AppendUint32(nil, is))
 }
 
 // notLoopback matches destinations other than loopback.

@@ -91,6 +91,8 @@ func setField(t *testing.T, e *reconciler.Element, p field, text string) {
 	switch p {
 	case fieldAddress, fieldSameAddress:
 		e.Address = netip.MustParseAddr(text)
+	case fieldLink:
+		e.Link = text
 	case fieldPrefix:
 		e.Prefix = netip.MustParsePrefix(text)
 	case fieldProtocol:

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"golang.org/x/sys/unix"
 
 	"github.com/poplin-net/poplin/reconciler"
 )
@@ -25,6 +27,7 @@ const (
 	fieldChain                          // Element.Chain, as the verdict goto
 	fieldPortRange                      // Element.Port to Element.LastPort
 	fieldClient                         // a client's address, in dynamic sets
+	fieldLink                           // Element.Link
 )
 
 // layout says what a set of the skeleton consists of.
@@ -51,6 +54,7 @@ func layouts() []layout {
 		target   = []field{fieldTargetAddress, fieldTargetPort}
 		prefix   = []field{fieldPrefix}
 		ports    = []field{fieldAddress, fieldProtocol, fieldPortRange}
+		link     = []field{fieldLink}
 	)
 	return []layout{
 		{name: reconciler.SetServices, key: frontend, value: []field{fieldChain}},
@@ -86,6 +90,12 @@ func layouts() []layout {
 		{name: reconciler.SetConnections, key: frontend, counts: true},
 		{name: reconciler.SetNodePortConnections, key: nodePort, counts: true},
 		{name: reconciler.SetRangeConnections, key: ports, counts: true},
+		{name: reconciler.SetTunnelPorts, key: nodePort, value: []field{fieldChain}},
+		{name: reconciler.SetTunnelPeers, key: []field{fieldAddress}},
+		{name: reconciler.SetUnknownPeers, key: nodePort, counts: true},
+		{name: reconciler.SetGuardedLinks, key: link, value: []field{fieldChain}},
+		{name: reconciler.SetPeerSubnets, key: prefix},
+		{name: reconciler.SetForeignSources, key: link, counts: true},
 	}
 }
 
@@ -126,6 +136,9 @@ func (l layout) set(table *nftables.Table, f reconciler.Family) (*nftables.Set, 
 		Interval: l.interval() || l.ranged(), Concatenation: len(l.key) > 1, IsMap: len(l.value) > 0,
 		Counter: l.counts,
 	}
+	if l.key[0] == fieldLink {
+		s.KeyByteOrder = binaryutil.NativeEndian // or nft lists no names
+	}
 	if l.dynamic {
 		s.Dynamic, s.HasTimeout, s.Size = true, true, affinitySize
 	}
@@ -158,6 +171,8 @@ func (p field) datatype(f reconciler.Family) nftables.SetDatatype {
 		return nftables.TypeMark
 	case fieldChain:
 		return nftables.TypeVerdict
+	case fieldLink:
+		return nftables.TypeIFName
 	}
 	if f == reconciler.IPv4 {
 		return nftables.TypeIPAddr
@@ -173,6 +188,8 @@ func (p field) width(f reconciler.Family) int {
 		return addressLength(f)
 	case fieldChain:
 		return 0
+	case fieldLink:
+		return unix.IFNAMSIZ
 	}
 	return 4
 }

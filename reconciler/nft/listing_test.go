@@ -129,7 +129,7 @@ func spelled(e reconciler.Element) (text, tree string) {
 	switch {
 	case isRange(e):
 		return spelledPrefix(e.Prefix)
-	case e.Set == reconciler.SetClusterAddresses || e.Set == reconciler.SetLoadBalancerAddresses:
+	case e.Set == reconciler.SetClusterAddresses || e.Set == reconciler.SetLoadBalancerAddresses || e.Set == reconciler.SetTunnelPeers:
 		return e.Address.String(), fmt.Sprintf("%q", e.Address)
 	case e.Set == reconciler.SetHairpin:
 		return fmt.Sprintf("%s . %[1]s", e.Address), fmt.Sprintf(`{"concat":["%s","%[1]s"]}`, e.Address)
@@ -138,7 +138,9 @@ func spelled(e reconciler.Element) (text, tree string) {
 	if e.Address.IsValid() {
 		words, leaves = append(words, e.Address.String()), append(leaves, fmt.Sprintf("%q", e.Address))
 	}
-	words, leaves = append(words, e.Protocol.String()), append(leaves, fmt.Sprintf("%q", e.Protocol))
+	if e.Protocol != 0 {
+		words, leaves = append(words, e.Protocol.String()), append(leaves, fmt.Sprintf("%q", e.Protocol))
+	}
 	switch {
 	case e.LastPort > e.Port:
 		words, leaves = append(words, fmt.Sprintf("%d-%d", e.Port, e.LastPort)), append(leaves, fmt.Sprintf(`{"range":[%d,%d]}`, e.Port, e.LastPort))
@@ -154,6 +156,10 @@ func spelled(e reconciler.Element) (text, tree string) {
 	}
 	text = strings.Join(words, " . ")
 	tree = `{"concat":[` + strings.Join(leaves, ",") + `]}`
+	if e.Link != "" {
+		tree = fmt.Sprintf("%q", e.Link)
+		text = tree
+	}
 	switch {
 	case e.Set == reconciler.SetRangeEndpoints:
 		text += fmt.Sprintf(" : %s", e.Target.Addr())

@@ -148,7 +148,7 @@ func (p *ruleWriter) compare(what string, x *expr.Cmp) {
 		p.protocol = ""
 		text = "echo-request"
 	case strings.HasPrefix(what, "fib "):
-		text = map[uint32]string{unix.RTN_LOCAL: "local"}[binary.NativeEndian.Uint32(x.Data)]
+		text = map[uint32]string{unix.RTN_LOCAL: "local", unix.RTN_UNICAST: "unicast"}[binary.NativeEndian.Uint32(x.Data)]
 	case what == "iif": // loopback is the only link that a rule can know
 		text = `"lo"`
 	case len(x.Data) == 1:
@@ -168,7 +168,7 @@ func (p *ruleWriter) load(x expr.Any) {
 	case *expr.Payload:
 		p.registers[offset(x.DestRegister)/4] = p.payload(x)
 	case *expr.Meta:
-		p.registers[offset(x.Register)/4] = map[expr.MetaKey]string{expr.MetaKeyL4PROTO: "meta l4proto", expr.MetaKeyIIF: "iif"}[x.Key]
+		p.registers[offset(x.Register)/4] = map[expr.MetaKey]string{expr.MetaKeyL4PROTO: "meta l4proto", expr.MetaKeyIIF: "iif", expr.MetaKeyIIFNAME: "iifname"}[x.Key]
 	case *expr.Ct:
 		p.registers[offset(x.Register)/4] = map[expr.CtKey]string{expr.CtKeySTATUS: "ct status", expr.CtKeyDSTIP: "ct original ip daddr",
 			expr.CtKeyDSTIP6: "ct original ip6 daddr", expr.CtKeyPROTODST: "ct original proto-dst", expr.CtKeyPROTOCOL: "ct original protocol"}[x.Key]

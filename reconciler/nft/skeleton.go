@@ -53,9 +53,16 @@ func skeleton(f reconciler.Family) []chain {
 			join(in(reconciler.SetPodRanges, source(f)), masquerade()),
 			join(local(expr.CmpOpEq, fromSource), masquerade()),
 		}},
+		{name: reconciler.ChainGuardPort, rules: guardPortRules(f)},
+		{name: reconciler.ChainGuardTunnel, rules: guardTunnelRules(f)},
+		{name: reconciler.ChainGuardDirect, rules: []rule{join(in(reconciler.SetPodRanges, source(f)), goTo(reconciler.ChainGuardTunnel))}},
+		{name: reconciler.ChainGuardPods, rules: []rule{
+			join(in(reconciler.SetPodRanges, source(f)), in(reconciler.SetForeignSources, link()), drop()),
+		}},
 		{name: "elsewhere", rules: elsewhereRules(f)},
 		{name: "frontends", rules: frontendRules(f)},
 		{name: "other-traffic", rules: otherTrafficRules(f)},
+		{"guard", &hook{nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw}, guardRules()},
 		{"prerouting", &hook{nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
 		{"output", &hook{nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest}, []rule{jump("frontends")}},
 		{"postrouting", &hook{nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource}, masqueradeRules(f)},
@@ -140,19 +147,19 @@ func counting(number *nftables.ChainHook) *hook {
 // this host passes them, so the commonest frontends come without a jump.
 func trafficRules(f reconciler.Family, which rule) []rule {
 	return []rule{
-		join(which, translated(), in(reconciler.SetTraffic, originalDestination(f), protocol(), originalPort()), counted()),
+		join(which, translated(), in(reconciler.SetTraffic, originalDestination(f), protocol(), originalPort()), accepted()),
 		join(which, translated(), jump("other-traffic")),
 	}
 }
 
-// counted ends the work on a packet: the verdict counts in its base chain only.
-func counted() rule { return rule{&expr.Verdict{Kind: expr.VerdictAccept}} }
+// accepted ends the work on a packet: the verdict counts in its base chain only.
+func accepted() rule { return rule{&expr.Verdict{Kind: expr.VerdictAccept}} }
 
 // otherTrafficRules do so for node ports and ranges of ports.
 func otherTrafficRules(f reconciler.Family) []rule {
 	to := originalDestination(f)
 	return []rule{
-		join(in(reconciler.SetNodePortAddresses, to), in(reconciler.SetNodePortTraffic, protocol(), originalPort()), counted()),
+		join(in(reconciler.SetNodePortAddresses, to), in(reconciler.SetNodePortTraffic, protocol(), originalPort()), accepted()),
 		in(reconciler.SetRangeTraffic, to, protocol(), originalPort()),
 	}
 }
@@ -169,7 +176,8 @@ func markerVersion(name string) (version int, ok bool) {
 func sendsTo(name string) bool {
 	switch name {
 	case reconciler.ChainRefuse, reconciler.ChainDiscard, reconciler.ChainExternal, reconciler.ChainNodePortExternal,
-		reconciler.ChainRestricted, reconciler.ChainNodePortRestricted, reconciler.ChainMasqueradeAll, reconciler.ChainMasqueradeInside:
+		reconciler.ChainRestricted, reconciler.ChainNodePortRestricted, reconciler.ChainMasqueradeAll, reconciler.ChainMasqueradeInside,
+		reconciler.ChainGuardPort, reconciler.ChainGuardTunnel, reconciler.ChainGuardDirect, reconciler.ChainGuardPods:
 		return true
 	}
 	return false

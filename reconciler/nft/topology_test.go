@@ -27,9 +27,9 @@ import (
 //
 // IPv6 likewise: 2001:db8::/64, fd24:0:0:1::/64, fd24:0:0:2::/64.
 type network struct {
-	t                                     *testing.T
-	node, node2, podA, podB, podC, client *netns
-	target                                *Target
+	t                                          *testing.T
+	lan, node, node2, podA, podB, podC, client *netns
+	target                                     *Target
 }
 
 // The addresses, IPv4 and IPv6.
@@ -47,7 +47,8 @@ var (
 func newNetwork(t *testing.T) *network {
 	t.Helper()
 	w := &network{t: t}
-	lan := newNetns(t)
+	w.lan = newNetns(t)
+	lan := w.lan
 	for _, n := range []**netns{&w.node, &w.node2, &w.podA, &w.podB, &w.podC, &w.client} {
 		*n = newNetns(t)
 	}

@@ -18,6 +18,9 @@ type Packet struct {
 	// Sent says that this host sends it; else it arrives, from a pod or from
 	// outside.
 	Sent bool
+	// Link is the one by which it arrives; "": the one by which packets go to
+	// its source.
+	Link string
 }
 
 // Hop is where this host's routing sends packets to an address.

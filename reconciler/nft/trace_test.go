@@ -81,12 +81,12 @@ func ways(trace Trace) string {
 
 func TestTrace(t *testing.T) {
 	same := func(*service) {}
-	pod, outside := Packet{reconciler.TCP, address(podsB[0]), addressPort(vips[0], 80), false}, Packet{reconciler.TCP, address(client[0]), addressPort(nodes[0], 30080), false}
+	pod, outside := Packet{reconciler.TCP, address(podsB[0]), addressPort(vips[0], 80), false, ""}, Packet{reconciler.TCP, address(client[0]), addressPort(nodes[0], 30080), false, ""}
 	other := pod
 	other.Destination = addressPort(vips[0], 81)
-	ping := Packet{unix.IPPROTO_ICMP, address(podsB[0]), addressPort(vips[0], 0), false}
-	away := Packet{reconciler.TCP, address(podsB[0]), addressPort("192.0.2.77", 443), false}
-	lost := Packet{reconciler.TCP, address(podsB[0]), addressPort("203.0.113.1", 443), false}
+	ping := Packet{unix.IPPROTO_ICMP, address(podsB[0]), addressPort(vips[0], 0), false, ""}
+	away := Packet{reconciler.TCP, address(podsB[0]), addressPort("192.0.2.77", 443), false, ""}
+	lost := Packet{reconciler.TCP, address(podsB[0]), addressPort("203.0.113.1", 443), false, ""}
 	for _, c := range []struct {
 		name    string
 		change  func(*service)
@@ -117,7 +117,7 @@ func TestTrace(t *testing.T) {
 
 // A step names the element and the group that asks for it.
 func TestTraceNamesElements(t *testing.T) {
-	trace := follow(t, tracing(t, func(*service) {}, ends(podsA)...), Packet{reconciler.TCP, address(podsB[0]), addressPort(vips[0], 80), false})
+	trace := follow(t, tracing(t, func(*service) {}, ends(podsA)...), Packet{reconciler.TCP, address(podsB[0]), addressPort(vips[0], 80), false, ""})
 	var got []string
 	for _, s := range trace.Ways[0].Steps {
 		for _, f := range s.Found {
@@ -145,11 +145,11 @@ func TestRulesetOfWhatIsNotThere(t *testing.T) {
 		if !strings.Contains(r.Missing, want) {
 			t.Errorf("%q, not %q", r.Missing, want)
 		}
-		if got := ways(follow(t, r, Packet{reconciler.TCP, address(podsB[0]), addressPort(podsA[0], 80), false})); got != "100 % forwarded 10.244.1.2:80 from 10.244.1.3" {
+		if got := ways(follow(t, r, Packet{reconciler.TCP, address(podsB[0]), addressPort(podsA[0], 80), false, ""})); got != "100 % forwarded 10.244.1.2:80 from 10.244.1.3" {
 			t.Error(got)
 		}
 	}
-	_, err := NewRuleset(reconciler.State{}, reconciler.IPv6).Trace(Packet{reconciler.TCP, address(podsB[0]), addressPort(podsA[0], 80), false}, routesOfNode1)
+	_, err := NewRuleset(reconciler.State{}, reconciler.IPv6).Trace(Packet{reconciler.TCP, address(podsB[0]), addressPort(podsA[0], 80), false, ""}, routesOfNode1)
 	if err == nil {
 		t.Error("an IPv4 packet went through the table of IPv6")
 	}

@@ -67,14 +67,21 @@ type Backend struct {
 	// and the one that its name gives.
 	VNI uint32
 	MAC [6]byte
+	// Direct says that packets from the same link may come without the tunnel.
+	Direct bool
 }
 
-// String names the kind, with the port where there is one.
+// String names the kind, with the port where there is one, and whether there
+// is a way beside the tunnel.
 func (b Backend) String() string {
-	if b.Port == 0 {
-		return b.Kind
+	text := b.Kind
+	if b.Port != 0 {
+		text += fmt.Sprintf(" port %d", b.Port)
 	}
-	return fmt.Sprintf("%s port %d", b.Kind, b.Port)
+	if b.Direct {
+		text += " with direct routing"
+	}
+	return text
 }
 
 // Pod is a pod with its addresses, as the node that runs it says.

@@ -51,9 +51,12 @@ type Status struct {
 	Rounds         int            `json:"rounds"`
 	Ignored        map[string]int `json:"ignored,omitempty"`
 	// LedgerDigest is the same on all nodes that know the same claims.
-	LedgerDigest string         `json:"ledgerDigest"`
-	Dropped      map[string]int `json:"dropped"`
-	Problems     []Problem      `json:"problems"`
+	LedgerDigest string `json:"ledgerDigest"`
+	// Dropped counts packets by who dropped them and why: "tunnel REASON" and
+	// "gossip REASON" the daemon, "port N unknown-peer" and "link NAME
+	// foreign-source" the kernel.
+	Dropped  map[string]int `json:"dropped"`
+	Problems []Problem      `json:"problems"`
 }
 
 // Source is the state of the synced directory.

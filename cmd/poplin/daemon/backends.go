@@ -83,7 +83,7 @@ func (b *backendBook) ready(own view.Backend, now time.Time) (news bool, err err
 		return false, nil
 	}
 	former := slices.DeleteFunc(slices.Clone(b.Former), func(f formerBackend) bool { return f.Backend == own })
-	if b.Announced != nil && b.Announced.Port != 0 { // others need nothing to be accepted
+	if b.Announced != nil {
 		former = append(former, formerBackend{Backend: *b.Announced, Since: now})
 	}
 	b.Announced, b.Former = &own, former
@@ -149,7 +149,7 @@ func (b *backendBook) write() error {
 // ownBackend is what the documents ask this node to be reached by.
 func ownBackend(c *schema.Cluster, node string) view.Backend {
 	o := c.Overlay
-	b := view.Backend{Kind: string(o.Backend), Port: o.Port, VNI: o.VNI}
+	b := view.Backend{Kind: string(o.Backend), Port: o.Port, VNI: o.VNI, Direct: o.DirectRouting}
 	if o.Backend == schema.BackendVXLAN {
 		b.MAC = compile.VTEP(c, node)
 	}
@@ -158,7 +158,7 @@ func ownBackend(c *schema.Cluster, node string) view.Backend {
 
 // transportOf is a backend as gossip tells it.
 func transportOf(b view.Backend) overlay.Transport {
-	t := overlay.Transport{Backend: b.Kind, Port: b.Port, VNI: b.VNI}
+	t := overlay.Transport{Backend: b.Kind, Port: b.Port, VNI: b.VNI, Direct: b.Direct}
 	if b.MAC != [6]byte{} {
 		t.VTEP = net.HardwareAddr(b.MAC[:]).String()
 	}
@@ -167,7 +167,7 @@ func transportOf(b view.Backend) overlay.Transport {
 
 // backendOf is what gossip tells of a peer.
 func backendOf(p overlay.Peer) view.Backend {
-	b := view.Backend{Kind: p.Backend, Port: p.Port, VNI: p.VNI}
+	b := view.Backend{Kind: p.Backend, Port: p.Port, VNI: p.VNI, Direct: p.Direct}
 	if mac, err := net.ParseMAC(p.VTEP); err == nil {
 		copy(b.MAC[:], mac)
 	}

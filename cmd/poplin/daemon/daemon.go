@@ -153,6 +153,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	task("reconciler", d.reconcile)
 	task("service manager", d.notify.run)
 	task("hangup", d.hangup)
+	task("forged packets", d.watchForged)
 	<-ctx.Done()
 	tasks.Wait()
 	d.membership.Close()

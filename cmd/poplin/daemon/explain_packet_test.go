@@ -131,6 +131,8 @@ func TestExplainPacket(t *testing.T) {
 		{"192.0.2.77", "192.0.2.1:30022", "  192.0.2.77\n100% dropped: externalTrafficPolicy of service default/near is Local, and no endpoint is on this node"},
 		{"a", "192.0.2.1:30022", "default/a node-1 10.244.1.11\n100% forwarded 10.244.2.11:80 default/b@node-2 poplin0 from 10.244.1.11"},
 		{"192.0.2.77", "192.0.2.1:30023", "  192.0.2.77\n100% dropped: source 192.0.2.77 is not in loadBalancerSourceRanges of service default/few"},
+		{"10.244.77.1", "10.244.1.11:80", "  10.244.77.1\n100% dropped: source 10.244.77.1 is forged: no peer's pods with that address are behind eth0"},
+		{"192.0.2.77", "192.0.2.1:8285/udp", "  192.0.2.77\n100% dropped: port 8285 is a tunnel's, and no peer has the address 192.0.2.77"},
 		{"a", "10.96.0.20", "default/a node-1 10.244.1.11\n100% delivered 10.96.0.20:0 @  from 10.244.1.11"},
 		{"a", "10.244.2.99:80", "default/a node-1 10.244.1.11\n100% forwarded 10.244.2.99:80 @node-2 poplin0 from 10.244.1.11: no pod has the address 10.244.2.99"},
 		{"a", "10.244.77.1:80", "default/a node-1 10.244.1.11\n100% forwarded 10.244.77.1:80 @ eth0 from 10.244.1.11: no node has a subnet with 10.244.77.1"},

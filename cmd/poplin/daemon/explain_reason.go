@@ -90,6 +90,11 @@ func (p packetCase) whyDropped(w nft.Way) string {
 	case reconciler.ChainRestricted, reconciler.ChainNodePortRestricted:
 		f, _ := found(w, last.Chain)
 		return fmt.Sprintf("source %s is not in loadBalancerSourceRanges of %s", w.Source, f.Group.Name)
+	case reconciler.ChainGuardPort:
+		return fmt.Sprintf("port %d is a tunnel's, and no peer has the address %s", p.query.To.Address.Port(), w.Source)
+	case reconciler.ChainGuardTunnel, reconciler.ChainGuardPods:
+		link := last.Found[len(last.Found)-1].Element.Link
+		return fmt.Sprintf("source %s is forged: no peer's pods with that address are behind %s", w.Source, link)
 	}
 	return fmt.Sprintf("the elements change at this moment (chain %s): a client tries again", last.Chain)
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -46,6 +47,7 @@ func (d *Daemon) Status() api.Status {
 	fillServices(&s, a.goal.Services)
 	fillAnnounced(&s, a.goal.Outside.Balancers)
 	d.fillTunnel(&s)
+	d.fillForged(&s)
 	s.Problems = slices.Concat(problemsOf(docs, a), d.lies(), d.orphans(), d.fullTables(), closedSockets(d.outside.listeners.Problems()))
 	if docs.current != nil {
 		dns, problems := d.resolver.status(docs.current.Config.Cluster)
@@ -218,6 +220,18 @@ func (d *Daemon) fillTunnel(s *api.Status) {
 		for reason, n := range c.Drops {
 			s.Dropped["tunnel "+reason.String()] += int(n)
 		}
+	}
+}
+
+// fillForged adds what nftables has dropped. A table that cannot be read now
+// is a problem of the next round.
+func (d *Daemon) fillForged(s *api.Status) {
+	counts, err := d.forged(context.Background())
+	if err != nil {
+		return
+	}
+	for g, n := range counts {
+		s.Dropped[g.String()] += int(n)
 	}
 }
 
