@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/poplin-net/poplin/durable"
+	"github.com/poplin-net/poplin/overlay/durable"
 )
 
 // stateVersion is the format of every file in the state directory. Fields

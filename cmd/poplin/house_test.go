@@ -37,6 +37,21 @@ func TestHouseRules(t *testing.T) {
 	}
 }
 
+// TestTopLevel sees that the repository's first folders stay those that show
+// its architecture.
+func TestTopLevel(t *testing.T) {
+	folders := map[string]bool{}
+	for _, p := range listPackages(t) {
+		first, _, _ := strings.Cut(p.name(), "/")
+		folders[first] = true
+	}
+	for name := range folders {
+		if !slices.Contains([]string{"schema", "reconciler", "overlay", "cmd", "examples", "systemd"}, name) {
+			t.Errorf("package in %s", name)
+		}
+	}
+}
+
 // documentedByTest reports whether a package is nothing but a test that says
 // what it is for.
 func documentedByTest(p listedPackage) bool {

@@ -26,12 +26,12 @@ type importRule struct {
 var importRules = []importRule{
 	{"schema", nil, "documents are checked anywhere, in CI too, without a host or a cluster"},
 	{"schema/source", []string{"schema"}, "the directory is read the same whatever is done with it"},
-	{"durable", nil, "a file outlives a power cut, whatever is in it"},
-	{"overlay", []string{"durable"}, "gossip decides who owns what from records alone, so that a model can test it"},
+	{"overlay/durable", nil, "a file outlives a power cut, whatever is in it"},
+	{"overlay", []string{"overlay/durable"}, "gossip decides who owns what from records alone, so that a model can test it"},
 	{"overlay/udp", nil, "the tunnel's data path knows peers and packets, no documents and no plans"},
 	{"overlay/udp/udptest", []string{"overlay/udp"}, "in-memory devices and networks for tests of the tunnel"},
 	{"overlay/probe", nil, "asks addresses; which ones, and what comes of it, is decided elsewhere"},
-	{"overlay/wg", []string{"durable"}, "the wireguard backend's data path knows keys and peers, no documents and no plans"},
+	{"overlay/wg", []string{"overlay/durable"}, "the wireguard backend's data path knows keys and peers, no documents and no plans"},
 	{"reconciler", nil, "the engine knows no netlink, no YAML and no gossip: only objects"},
 	{"reconciler/hosttest", nil, "namespaces of their own for tests, of whatever package"},
 	{"reconciler/goldentest", []string{"schema", "reconciler/view"}, "goldens of documents and a view, without what is made of them"},
@@ -43,7 +43,7 @@ var importRules = []importRule{
 	{"reconciler/health", []string{"schema"}, "looks at pods; who they are and what comes of it is decided elsewhere"},
 	{"reconciler/announce", nil, "tells neighbours of addresses; which ones is decided elsewhere"},
 	{"reconciler/listen", nil, "answers where the kernel cannot; which sockets there are is decided elsewhere"},
-	{"reconciler/linux", []string{"durable", "reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
+	{"reconciler/linux", []string{"overlay/durable", "reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"reconciler/nft", []string{"reconciler"}, "a target carries out operations; what is wanted is decided elsewhere"},
 	{"reconciler/nft/churntest", nil, "a load for tests of the target, and of the whole program"},
 	{"reconciler/tunnel", []string{"reconciler", "overlay/udp"}, "the only target that needs a data path of ours"},
@@ -52,7 +52,7 @@ var importRules = []importRule{
 	{"cmd/poplin/api", []string{"schema", "overlay", "reconciler", "reconciler/view", "reconciler/compile", "reconciler/discovery/dns"}, "what is said over the socket, for daemon and commands alike; it starts nothing"},
 	{"cmd/poplin/lab", []string{"schema", "schema/source", "cmd/poplin/api"}, "the lab runs the real binary: a daemon inside it would be another one"},
 	{"cmd/poplin/lab/bench", []string{"cmd/poplin/lab"}, "measures from outside what the real binary does"},
-	{"cmd/poplin/daemon", []string{"durable", "schema", "schema/source", "overlay", "overlay/probe", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/discovery", "reconciler/discovery/dns", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
+	{"cmd/poplin/daemon", []string{"overlay/durable", "schema", "schema/source", "overlay", "overlay/probe", "overlay/udp", "overlay/wg", "reconciler", "reconciler/view", "reconciler/services", "reconciler/announce", "reconciler/compile", "reconciler/discovery", "reconciler/discovery/dns", "reconciler/health", "reconciler/listen", "reconciler/linux", "reconciler/nft", "reconciler/tunnel", "reconciler/wireguard", "cmd/poplin/api"}, "wires everything; nothing but the command knows it"},
 	{"cmd/poplin", []string{"schema", "schema/source", "reconciler", "reconciler/discovery", "cmd/poplin/api", "cmd/poplin/daemon", "cmd/poplin/lab", "cmd/poplin/lab/bench"}, "flags and output only: what a command does is somewhere below"},
 }
 

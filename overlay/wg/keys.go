@@ -11,7 +11,7 @@ import (
 
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
-	"github.com/poplin-net/poplin/durable"
+	"github.com/poplin-net/poplin/overlay/durable"
 )
 
 // Keys is the node's private key in its state directory, as one base64 line.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/poplin-net/poplin/durable"
+	"github.com/poplin-net/poplin/overlay/durable"
 )
 
 // recordsVersion is the version of the files in the state directory.

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/poplin-net/poplin/durable"
+	"github.com/poplin-net/poplin/overlay/durable"
 	"github.com/poplin-net/poplin/schema"
 )
 

@@ -11,8 +11,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/poplin-net/poplin/durable"
 	"github.com/poplin-net/poplin/overlay"
+	"github.com/poplin-net/poplin/overlay/durable"
 	"github.com/poplin-net/poplin/reconciler"
 	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/view"

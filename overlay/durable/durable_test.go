@@ -5,7 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/poplin-net/poplin/durable"
+	"github.com/poplin-net/poplin/overlay/durable"
 )
 
 func TestReplace(t *testing.T) {
