@@ -160,8 +160,8 @@ func (t *Target) Changes() <-chan struct{} { return t.changes }
 
 // Observe implements reconciler.Observer. It can be used without Run; every
 // observation then reads everything. With Run the first one after an Apply
-// does, apart from pods' namespaces; others read what events tell of, as the
-// loop does after every change.
+// reads everything but the pods' namespaces that no event told of, and others
+// read only what events, or the regular audits, told of.
 //
 // Conflicts are reported for all names that poplin might need; whether it
 // does is for the caller to say.
