@@ -11,18 +11,26 @@ import (
 const transactionSize = 16384
 
 // split makes the transactions that carry out a plan: a single one, unless
-// the plan is large or deletes chains. Each is complete for the groups it
-// holds. seen is what the tables hold before.
+// the plan is large, or makes or deletes chains. Each is complete for the
+// groups it holds. seen is what the tables hold before.
+//
+// Chains come before the elements that lead to them. A packet that is on its
+// way through a table as a commit happens goes by the rules from before, but
+// finds the elements from after (nft_do_chain, Linux 6.18): a chain made by
+// that very commit has no rules for it, and the packet would leave it, and the
+// table, untranslated.
 //
 // A table that is replaced is made anew with all that desired has for it, in
 // the first transaction, so that no packet ever meets it half made.
 func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction {
 	s := &splitter{whole: map[reconciler.Family]bool{}}
-	first := &transaction{}
+	first, chains, last := &transaction{}, &transaction{}, &transaction{}
 	s.tables(plan, first, desired)
+	if len(first.create) > 0 {
+		chains = first
+	}
 	byGroup := map[string][]reconciler.Op{}
 	var order []string
-	last := &transaction{}
 	var ranges reconciler.Plan
 	for _, op := range plan {
 		o := op.Object()
@@ -34,9 +42,9 @@ func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction 
 			if op.Verb == reconciler.Delete {
 				last.remove = append(last.remove, o)
 			} else {
-				first.chains = append(first.chains, o)
+				chains.chains = append(chains.chains, o)
+				chains.size++
 			}
-			first.size++
 		case reconciler.Element:
 			if isRange(o) {
 				ranges = append(ranges, op)
@@ -59,6 +67,9 @@ func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction 
 		for _, op := range byGroup[name] {
 			x.element(op.Before, op.After)
 		}
+	}
+	if chains != first {
+		all = slices.Insert(all, 0, chains)
 	}
 	return slices.DeleteFunc(append(all, last), (*transaction).empty)
 }

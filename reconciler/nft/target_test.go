@@ -200,6 +200,20 @@ func TestNonsenseIsRefusedBeforeAnythingIsSent(t *testing.T) {
 	}
 }
 
+// See split: a packet may find the elements of a commit, but not its chains.
+func TestChainsComeBeforeWhatLeadsToThem(t *testing.T) {
+	before, after := many(2, 3), many(2, 5)
+	steps := split(reconciler.Diff(before, after), before, after)
+	if len(steps) != 3 {
+		t.Fatalf("%d transactions", len(steps))
+	}
+	for i, want := range []struct{ chains, sets, remove int }{{1, 0, 0}, {0, 2, 0}, {0, 0, 1}} {
+		if x := steps[i]; len(x.chains) != want.chains || len(x.sets) != want.sets || len(x.remove) != want.remove {
+			t.Errorf("transaction %d: %d chains made, %d sets touched, %d chains deleted; want %v", i, len(x.chains), len(x.sets), len(x.remove), want)
+		}
+	}
+}
+
 func TestLargePlanIsCutUp(t *testing.T) {
 	n := newNetns(t)
 	x := target(t, n)
