@@ -1,6 +1,10 @@
 package reconciler
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // Method is what a chain does with a new connection to a frontend.
 type Method string
@@ -79,6 +83,22 @@ func (c Chain) Name() string {
 		name = "node-port-" + name
 	}
 	return name
+}
+
+// Slots gives the number by which the map services sends a frontend to a chain:
+// that of its slots for a pick chain that looks slots up by address, and 0 for
+// ChainRefuse. ok is false for chains that it sends nothing to.
+func Slots(chain string) (slots uint32, ok bool) {
+	n, _ := strconv.ParseUint(strings.TrimPrefix(chain, "pick-"), 10, 31)
+	return uint32(n), chain == BySlots(uint32(n))
+}
+
+// BySlots is the opposite of Slots.
+func BySlots(slots uint32) (chain string) {
+	if slots == 0 {
+		return ChainRefuse
+	}
+	return Chain{Slots: int(slots)}.Name()
 }
 
 // Recall is the recall chain that a sticky chain begins with.

@@ -48,7 +48,7 @@ func (p Protocol) String() string {
 
 // SkeletonVersion is the version of the constant ruleset; it is part of the
 // name of the marker chain, poplin-skeleton-VERSION.
-const SkeletonVersion = 4
+const SkeletonVersion = 5
 
 // Table is the table `poplin` of one family with its constant skeleton:
 // sets, maps, base chains and their rules.
@@ -81,8 +81,13 @@ type SetName string
 
 // The sets and maps, with their keys and values.
 const (
-	// SetServices: daddr . l4proto . dport → verdict.
+	// SetServices: daddr . l4proto . dport → the number of Chain, of frontends
+	// that only pick; see Slots.
 	SetServices SetName = "services"
+	// SetPicks: that number, as Slot → verdict, the chain.
+	SetPicks SetName = "picks"
+	// SetSpecialServices: daddr . l4proto . dport → verdict, of all others.
+	SetSpecialServices SetName = "special-services"
 	// SetEndpoints: daddr . l4proto . dport . slot → addr . port.
 	SetEndpoints SetName = "endpoints"
 	// SetNodePorts: l4proto . dport → verdict.
@@ -241,7 +246,7 @@ func (e Element) String() string {
 	}
 	switch {
 	case e.Set == SetEndpoints || e.Set == SetNodePortEndpoints || e.Set == SetSticky || e.Set == SetNodePortSticky ||
-		e.Set == SetRangeEndpoints:
+		e.Set == SetRangeEndpoints || e.Set == SetPicks:
 		key = append(key, fmt.Sprint(e.Slot))
 	case e.Set == SetHairpin:
 		key = append(key, e.Address.String())
@@ -255,7 +260,10 @@ func (e Element) String() string {
 		text += fmt.Sprintf(" : %s", e.Target.Addr())
 	case e.Target.IsValid():
 		text += fmt.Sprintf(" : %s . %d", e.Target.Addr(), e.Target.Port())
-	case e.Chain != "":
+	case e.Chain == "":
+	case e.Set == SetServices:
+		text += " : " + e.Chain
+	default:
 		text += " : goto " + e.Chain
 	}
 	return text + " }"

@@ -206,13 +206,13 @@ func (h *harmer) script() string {
 		if p.family == "ip6" {
 			address = fmt.Sprintf("fd00:96::fff%d", number)
 		}
-		return fmt.Sprintf("add element %[1]s poplin services { %[2]s . tcp . 1 : goto pick-2 }\nadd element %[1]s poplin cluster-addresses { %[2]s }\n", p.family, address)
+		return fmt.Sprintf("add element %[1]s poplin services { %[2]s . tcp . 1 : 0x2 }\nadd element %[1]s poplin cluster-addresses { %[2]s }\n", p.family, address)
 	case 6:
 		return fmt.Sprintf("flush %s %s poplin %s\n", kind, p.family, set)
 	case 7:
 		return fmt.Sprintf("flush chain %s poplin %s\n", p.family, chain)
 	case 8: // a chain that others point to can go only with them
-		return fmt.Sprintf("flush table %[1]s poplin\nflush map %[1]s poplin services\ndelete chain %[1]s poplin %[2]s\n", p.family, chain)
+		return fmt.Sprintf("flush table %[1]s poplin\nflush map %[1]s poplin services\nflush map %[1]s poplin picks\nflush map %[1]s poplin special-services\ndelete chain %[1]s poplin %[2]s\n", p.family, chain)
 	case 9:
 		return fmt.Sprintf("insert rule %s poplin %s return\n", p.family, chain)
 	case 10:

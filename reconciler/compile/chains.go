@@ -19,6 +19,9 @@ const mostSpare = 64
 // all of the map's elements (nf_tables_bind_set), which made another endpoint
 // of one service among 10,000 x 10 take 19 ms instead of 4 (kernel 6.18).
 func (b *builder) chains(uses map[reconciler.Chain]int) *reconciler.Group {
+	if len(b.subnets) == 0 {
+		return nil
+	}
 	all := map[reconciler.Chain]bool{}
 	for c := range uses {
 		all[c] = true
@@ -27,10 +30,22 @@ func (b *builder) chains(uses map[reconciler.Chain]int) *reconciler.Group {
 		}
 	}
 	g := &reconciler.Group{Name: "nftables chains", Origin: b.origin(b.cluster.Place)}
+	for _, f := range b.families {
+		g.Objects = append(g.Objects, numbered(f, reconciler.ChainRefuse))
+	}
 	for _, c := range slices.SortedFunc(maps.Keys(all), compareChains) {
 		g.Objects = append(g.Objects, c)
+		if _, ok := reconciler.Slots(c.Name()); ok {
+			g.Objects = append(g.Objects, numbered(c.Family, c.Name()))
+		}
 	}
 	return g
+}
+
+// numbered is what leads from a chain's number to the chain.
+func numbered(f reconciler.Family, chain string) reconciler.Element {
+	slots, _ := reconciler.Slots(chain)
+	return reconciler.Element{Family: f, Set: reconciler.SetPicks, Slot: slots, Chain: chain}
 }
 
 // spares are the chains that a service with this one needs when it gets other

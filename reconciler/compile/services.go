@@ -188,7 +188,7 @@ func setsOf(f services.Frontend) frontendSets {
 		}
 	}
 	return frontendSets{
-		reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
+		reconciler.SetSpecialServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
 		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
 		reconciler.SetTraffic, reconciler.SetConnections,
 		reconciler.ChainExternal, reconciler.ChainRestricted,
@@ -213,7 +213,11 @@ func (c *compiledService) frontend(family reconciler.Family, f services.Frontend
 	masquerade := reconciler.ChainMasqueradeAll
 	switch {
 	case !asks || len(f.Endpoints) == 0:
-		element(sets.entry, all)
+		entry := sets.entry
+		if _, ok := reconciler.Slots(all); ok && f.Kind != services.NodePort {
+			entry = reconciler.SetServices
+		}
+		element(entry, all)
 		asks = false
 	case f.Restricted:
 		element(sets.entry, sets.restricted)

@@ -136,7 +136,8 @@ func grown(s reconciler.State, chainThere bool) (before, after reconciler.State)
 		}
 		one, two = append(one, a), append(two, b)
 	}
-	x := &reconciler.Group{Name: "chain eleven", Objects: []reconciler.Object{eleven}}
+	x := &reconciler.Group{Name: "chain eleven", Objects: []reconciler.Object{eleven,
+		reconciler.Element{Family: reconciler.IPv4, Set: reconciler.SetPicks, Slot: 11, Chain: eleven.Name()}}}
 	two = append(two, x)
 	if chainThere {
 		one = append(one, x)

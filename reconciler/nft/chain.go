@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -67,14 +68,19 @@ func chainRules(c reconciler.Chain) []rule {
 // pickRules send a connection to one of the slots of its frontend. Between
 // the lookup of the chain and that of the slot a commit may have taken the
 // slot away; the first slot is the last to go. If it is gone too, the
-// client's next try is another connection.
+// client's next try is another connection. The packet's priority, which has
+// led to the chain, is taken away again.
 func pickRules(c reconciler.Chain) []rule {
 	key := keyOf(c)
 	first, _ := firsts(c)
 	slot := func(n int) rule {
 		return translate(c.Family, key.endpoints, key.with(random(n, first))...)
 	}
-	return []rule{key.count(), slot(c.Slots), slot(1), drop()}
+	out := []rule{key.count(), slot(c.Slots), slot(1), drop()}
+	if _, numbered := reconciler.Slots(c.Name()); numbered {
+		out = slices.Insert(out, 0, setPriority(load(number(0))))
+	}
+	return out
 }
 
 // rangeRules are those of pickRules, with endpoints that have no port: that of

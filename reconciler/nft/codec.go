@@ -29,6 +29,11 @@ func encode(fields []field, e reconciler.Element) []byte {
 			b = append(binary.BigEndian.AppendUint16(b, e.Port), 0, 0)
 		case fieldSlot:
 			b = binary.NativeEndian.AppendUint32(b, e.Slot)
+		case fieldNumber:
+			b = binary.BigEndian.AppendUint32(b, e.Slot)
+		case fieldNumbered:
+			slots, _ := reconciler.Slots(e.Chain)
+			b = binary.BigEndian.AppendUint32(b, slots)
 		case fieldLink:
 			b = append(b, linkBytes(e.Link)...)
 		case fieldTargetAddress:
@@ -113,6 +118,10 @@ func decode(fields []field, b []byte, e *reconciler.Element) error {
 			e.Port = binary.BigEndian.Uint16(part)
 		case fieldSlot:
 			e.Slot = binary.NativeEndian.Uint32(part)
+		case fieldNumber:
+			e.Slot = binary.BigEndian.Uint32(part)
+		case fieldNumbered:
+			e.Chain = reconciler.BySlots(binary.BigEndian.Uint32(part))
 		case fieldLink:
 			e.Link = string(bytes.TrimRight(part, "\x00"))
 		case fieldTargetAddress:
@@ -160,8 +169,13 @@ func (l layout) check(e reconciler.Element) error {
 				return fmt.Errorf("%d-%d is no range of ports", e.Port, e.LastPort)
 			}
 			rest.Port, rest.LastPort = 0, 0
-		case fieldSlot:
+		case fieldSlot, fieldNumber:
 			rest.Slot = 0
+		case fieldNumbered:
+			if _, ok := reconciler.Slots(e.Chain); !ok {
+				return fmt.Errorf("%q is no chain with a number", e.Chain)
+			}
+			rest.Chain = ""
 		case fieldLink:
 			if e.Link == "" || len(e.Link) >= unix.IFNAMSIZ {
 				return fmt.Errorf("%q is no name of a link", e.Link)

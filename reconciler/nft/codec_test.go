@@ -51,7 +51,7 @@ func drawElement(t *rapid.T, f reconciler.Family, l layout) reconciler.Element {
 			e.Port = rapid.Uint16().Draw(t, "port")
 		case fieldLink:
 			e.Link = rapid.StringMatching(`[a-z0-9.-]{1,15}`).Draw(t, "link")
-		case fieldSlot:
+		case fieldSlot, fieldNumber:
 			e.Slot = rapid.Uint32().Draw(t, "slot")
 		case fieldPortRange:
 			e.Port = rapid.Uint16().Draw(t, "port")
@@ -60,6 +60,8 @@ func drawElement(t *rapid.T, f reconciler.Family, l layout) reconciler.Element {
 			e.Target = netip.AddrPortFrom(drawAddress(t, f), 0)
 		case fieldTargetPort:
 			e.Target = netip.AddrPortFrom(e.Target.Addr(), rapid.Uint16().Draw(t, "port"))
+		case fieldNumbered:
+			e.Chain = rapid.SampledFrom([]string{"pick-1", "pick-1021", reconciler.ChainRefuse}).Draw(t, "chain")
 		case fieldChain:
 			e.Chain = rapid.SampledFrom([]string{"pick-1", "pick-1021", "node-port-pick-7", reconciler.ChainRefuse}).Draw(t, "chain")
 		}
@@ -131,6 +133,7 @@ func TestCheckRefusesWhatWouldComeBackDifferent(t *testing.T) {
 		"unknown chain":      change(func(e *reconciler.Element) { e.Chain = "postrouting" }),
 		"missing chain":      change(func(e *reconciler.Element) { e.Chain = "pick-2" }),
 		"other spelling":     change(func(e *reconciler.Element) { e.Chain = "pick-01" }),
+		"no number":          change(func(e *reconciler.Element) { e.Chain = reconciler.ChainDiscard }),
 		"zone":               {Family: reconciler.IPv6, Set: reconciler.SetHairpin, Address: v6.WithZone("eth0")},
 		"bits behind prefix": {Family: reconciler.IPv4, Set: reconciler.SetPodRanges, Prefix: netip.MustParsePrefix("10.0.0.1/8")},
 	} {

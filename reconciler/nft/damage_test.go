@@ -77,7 +77,7 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"flush set":            {"nft flush set ip poplin hairpin", "+ element ip poplin hairpin"},
 		"flush map":            {"nft flush map ip6 poplin services", "+ element ip6 poplin services"},
 		"add element":          {"nft add element ip poplin cluster-addresses '{ 10.96.7.7 }'", "- element ip poplin cluster-addresses { 10.96.7.7"},
-		"add frontend":         {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : goto pick-2 }'", "- element ip poplin services { 10.96.7.7"},
+		"add frontend":         {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : 0x2 }'", "- element ip poplin services { 10.96.7.7"},
 		"delete source range":  {"nft delete element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 192.0.2.0/24 }'", "+ element ip poplin source-ranges { 10.96.0.1 . tcp . 81 . 192.0.2.0/24"},
 		"add source range":     {"nft add element ip6 poplin source-ranges '{ fd96::1 . tcp . 81 . fd00::/8 }'", "- element ip6 poplin source-ranges { fd96::1 . tcp . 81 . fd00::/8"},
 		"delete port range":    {"nft delete element ip poplin port-ranges '{ 10.96.0.1 . udp . 10000-10999 }'", "+ element ip poplin port-ranges { 10.96.0.1 . udp . 10000-10999"},
@@ -85,18 +85,20 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"odd source range":     {"nft add element ip poplin source-ranges '{ 10.96.0.1 . tcp . 81 . 10.0.0.1-10.0.0.9 }'", "damaged: set source-ranges: the range from 10.0.0.1 is no prefix"},
 		"add range":            {"nft add element ip poplin pod-ranges '{ 10.1.0.0/16 }'", "- element ip poplin pod-ranges { 10.1.0.0/16"},
 		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},
-		"add verdict":          {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : accept }'", "damaged: set services: an element has verdict"},
-		"change verdict":       {"nft delete element ip poplin services '{ 10.96.0.1 . tcp . 80 }'; nft add element ip poplin services '{ 10.96.0.1 . tcp . 80 : goto refuse }'", "~ element ip poplin services { 10.96.0.1 . tcp . 80 : goto refuse } → "},
+		"add verdict":          {"nft add element ip poplin special-services '{ 10.96.7.7 . tcp . 1 : accept }'", "damaged: set special-services: an element has verdict"},
+		"change verdict":       {"nft delete element ip poplin services '{ 10.96.0.1 . tcp . 80 }'; nft add element ip poplin services '{ 10.96.0.1 . tcp . 80 : none }'", "~ element ip poplin services { 10.96.0.1 . tcp . 80 : refuse } → "},
+		"delete number":        {"nft delete element ip poplin picks '{ 0x2 }'", "+ element ip poplin picks { 2 : goto pick-2 }"},
+		"change number":        {"nft delete element ip poplin picks '{ 0x2 }'; nft add element ip poplin picks '{ 0x2 : goto discard }'", "~ element ip poplin picks { 2 : goto discard } → "},
 		"delete counter":       {"nft delete element ip poplin traffic '{ 10.96.0.1 . tcp . 80 }'", "+ element ip poplin traffic { 10.96.0.1 . tcp . 80 }"},
 		"add counter":          {"nft add element ip poplin connections '{ 10.96.0.1 . tcp . 99 counter packets 7 bytes 7 }'", "- element ip poplin connections { 10.96.0.1 . tcp . 99 }"},
 		"flush counting":       {"nft flush chain ip poplin count-input", "damaged: chain count-input differs at rule 1"},
 		"add own rule":         {"nft add rule ip poplin prerouting accept", "damaged: chain prerouting differs at rule 2"},
-		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "~ table ip6 poplin skeleton 4 damaged: chain frontends differs at rule 1"},
+		"insert own rule":      {"nft insert rule ip6 poplin frontends return", "damaged: chain frontends differs at rule 1"},
 		"delete rule":          {handle + "nft delete rule ip poplin postrouting handle $(handle postrouting hairpin)", "damaged: chain postrouting differs at rule 1"},
 		"flush chain":          {"nft flush chain ip poplin output", "damaged: chain output differs at rule 1"},
 		"replace rule":         {handle + "nft replace rule ip poplin refuse handle $(handle refuse tcp) meta l4proto tcp drop", "damaged: chain refuse differs at rule 1"},
 		"delete chain":         {"nft flush chain ip poplin output; nft delete chain ip poplin output", "damaged: chain output is missing"},
-		"delete marker":        {"nft delete chain ip poplin poplin-skeleton-4", "damaged: chain poplin-skeleton-4 is missing"},
+		"delete marker":        {"nft delete chain ip poplin " + markerName(), "damaged: chain " + markerName() + " is missing"},
 		"add chain":            {"nft add chain ip poplin mine", "damaged: chain mine is not poplin's"},
 		"add base chain":       {"nft add chain ip poplin pick-9 '{ type filter hook input priority 0; policy drop; }'", "damaged: chain pick-9 is not poplin's"},
 		"add pick chain":       {"nft add chain ip poplin pick-9", "damaged: chain pick-9 is not poplin's"},
@@ -108,9 +110,9 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"make dormant":         {"nft add table ip poplin '{ flags dormant; }'", "damaged: the table has flags 0x1"},
 		"flush pick chain":     {"nft flush chain ip poplin pick-2", "+ chain ip poplin pick-2"},
 		"rule into pick chain": {"nft insert rule ip poplin pick-2 accept", "+ chain ip poplin pick-2"},
-		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin poplin-skeleton-4", "damaged"},
+		"older skeleton":       {"nft add chain ip poplin poplin-skeleton-0; nft flush table ip poplin; nft delete chain ip poplin " + markerName(), "damaged"},
 		"last skeleton":        {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-1; nft add set ip6 poplin masquerade-node-ports '{ type inet_proto . inet_service; }'; nft add element ip6 poplin masquerade-node-ports '{ tcp . 30080 }'", "~ table ip6 poplin skeleton 1 → "},
-		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-5", "~ table ip6 poplin skeleton 5 → "},
+		"newer skeleton":       {"nft delete table ip6 poplin; nft add table ip6 poplin; nft add chain ip6 poplin poplin-skeleton-99", "~ table ip6 poplin skeleton 99 → "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNetns(t)
@@ -137,10 +139,10 @@ func TestMarkerIsWhatTellsOurTable(t *testing.T) {
 	n := newNetns(t)
 	want := web()
 	reach(t, target(t, n), want)
-	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin poplin-skeleton-4")
+	n.run("nft flush chain ip poplin output; nft delete chain ip6 poplin " + markerName())
 	o := observe(t, target(t, n))
 	plan := reconciler.Diff(o.State, want)
-	if len(plan) == 0 || !strings.Contains(plan[0].String(), "~ table ip poplin skeleton 4 damaged: chain output") {
+	if len(plan) == 0 || !strings.Contains(plan[0].String(), " damaged: chain output") {
 		t.Errorf("the plan is %v", plan)
 	}
 	if len(o.Conflicts) != 1 || o.Conflicts[0].Key != (reconciler.TableKey{Family: reconciler.IPv6}) {

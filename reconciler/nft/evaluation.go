@@ -31,6 +31,7 @@ type evaluation struct {
 	hook     string
 	// redirected packets are for this host, whatever their address.
 	redirected bool
+	priority   [4]byte // of the packet, as it is in a register
 
 	// Of the rule that is being run.
 	registers [registerBytes]byte
@@ -219,7 +220,7 @@ func (e *evaluation) lookup(x *expr.Lookup) (effect, error) {
 	if there == x.Invert {
 		return effect{verdict: nomatch}, nil
 	}
-	if there {
+	if there && set.layout.name != reconciler.SetPicks { // it belongs to no service
 		e.step.Found = append(e.step.Found, found)
 	}
 	if !x.IsDestRegSet {

@@ -31,8 +31,13 @@ func (e *evaluation) load(x expr.Any) error {
 		return e.loadPayload(x)
 	case *expr.Meta:
 		switch {
+		case x.SourceRegister && x.Key == expr.MetaKeyPRIORITY:
+			at := offset(x.Register)
+			copy(e.priority[:], e.registers[at:at+len(e.priority)])
 		case x.SourceRegister:
 			return fmt.Errorf("setting meta key %d is not known", x.Key)
+		case x.Key == expr.MetaKeyPRIORITY:
+			e.store(x.Register, e.priority[:])
 		case x.Key == expr.MetaKeyL4PROTO:
 			e.store(x.Register, []byte{byte(e.packet.Protocol)})
 		case x.Key == expr.MetaKeyIIF:

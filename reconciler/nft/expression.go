@@ -146,6 +146,14 @@ const (
 	fromSource    direction = true
 )
 
+// priority is the packet's: what is left for the next lookup of the same rule.
+func priority() value { return meta(expr.MetaKeyPRIORITY) }
+
+// setPriority makes the first register of a rule the packet's priority.
+func setPriority(loads rule) rule {
+	return append(loads, &expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: register(0)})
+}
+
 // local matches packets of which an end is (or is not) an address of this
 // host.
 func local(op expr.CmpOp, end direction) rule { return addressType(op, end, unix.RTN_LOCAL) }

@@ -133,7 +133,7 @@ func TestCommitThatFailsInTheMiddle(t *testing.T) {
 			t.Fatalf("what is left is to %s", op)
 		}
 	}
-	expectListed(t, n, "10.96.0.1 . tcp . 82 : goto pick-2")
+	expectListed(t, n, "10.96.0.1 . tcp . 82 : 0:2")
 	if err := rounds(t, e, next); err != nil {
 		t.Error(err)
 	}
@@ -149,7 +149,7 @@ func expectListed(t *testing.T, n *netns, text string) {
 // the kernel says EEXIST. Ours is what stays.
 func TestForeignWriterIsFaster(t *testing.T) {
 	for name, harm := range map[string]string{
-		"a frontend":  "nft add element ip poplin services '{ 10.96.0.9 . tcp . 90 : goto refuse }'",
+		"a frontend":  "nft add element ip poplin services '{ 10.96.0.9 . tcp . 90 : 0x7 }'",
 		"an endpoint": "nft add element ip poplin endpoints '{ 10.96.0.9 . tcp . 90 . 0x00000000 : 10.9.9.9 . 9 }'",
 		"a chain":     "nft add chain ip poplin pick-1; nft insert rule ip poplin pick-1 accept",
 		"both tables": "nft add table ip6 poplin; nft flush ruleset",

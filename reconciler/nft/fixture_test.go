@@ -68,7 +68,7 @@ func (s service) sets() sets {
 			reconciler.SetNodePortTraffic, reconciler.SetNodePortConnections,
 			reconciler.ChainNodePortExternal, reconciler.ChainNodePortRestricted}
 	}
-	return sets{reconciler.SetServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
+	return sets{reconciler.SetSpecialServices, reconciler.SetOutsideServices, reconciler.SetInsideServices,
 		reconciler.SetEndpoints, reconciler.SetSticky, reconciler.SetMasqueradeServices, reconciler.SetSourceRanges,
 		reconciler.SetTraffic, reconciler.SetConnections,
 		reconciler.ChainExternal, reconciler.ChainRestricted}
@@ -112,6 +112,9 @@ func (s service) group() *reconciler.Group {
 	case s.outsideLocal:
 		goes(sets.entry, sets.external)
 	default:
+		if _, ok := reconciler.Slots(all); ok && !s.nodePort {
+			sets.entry = reconciler.SetServices
+		}
 		goes(sets.entry, all)
 	}
 	if s.outsideLocal || len(s.sources) > 0 {
@@ -144,6 +147,14 @@ func (s service) group() *reconciler.Group {
 // chains makes the group of the pick chains that services need.
 func chains(services ...service) *reconciler.Group {
 	g := &reconciler.Group{Name: "chains"}
+	number := func(f reconciler.Family, chain string) {
+		if slots, ok := reconciler.Slots(chain); ok {
+			g.Objects = append(g.Objects, reconciler.Element{Family: f, Set: reconciler.SetPicks, Slot: slots, Chain: chain})
+		}
+	}
+	for _, f := range families() {
+		number(f, reconciler.ChainRefuse)
+	}
 	seen := map[reconciler.Chain]bool{}
 	for _, s := range services {
 		for i, list := range [][]netip.AddrPort{s.targets, s.local} {
@@ -161,6 +172,7 @@ func chains(services ...service) *reconciler.Group {
 				if !seen[c] {
 					seen[c] = true
 					g.Objects = append(g.Objects, c)
+					number(c.Family, c.Name())
 				}
 			}
 		}

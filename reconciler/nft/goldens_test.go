@@ -102,13 +102,13 @@ func setField(t *testing.T, e *reconciler.Element, p field, text string) {
 	case fieldPortRange:
 		first, last, _ := strings.Cut(text, "-")
 		e.Port, e.LastPort = uint16(number(first)), uint16(number(last))
-	case fieldSlot:
+	case fieldSlot, fieldNumber:
 		e.Slot = uint32(number(text))
 	case fieldTargetAddress:
 		e.Target = netip.AddrPortFrom(netip.MustParseAddr(text), 0)
 	case fieldTargetPort:
 		e.Target = netip.AddrPortFrom(e.Target.Addr(), uint16(number(text)))
-	case fieldChain:
+	case fieldChain, fieldNumbered:
 		e.Chain = text
 	}
 }

@@ -28,6 +28,8 @@ const (
 	fieldPortRange                      // Element.Port to Element.LastPort
 	fieldClient                         // a client's address, in dynamic sets
 	fieldLink                           // Element.Link
+	fieldNumber                         // Element.Slot, in network byte order
+	fieldNumbered                       // Element.Chain, as its number, likewise
 )
 
 // layout says what a set of the skeleton consists of.
@@ -57,7 +59,9 @@ func layouts() []layout {
 		link     = []field{fieldLink}
 	)
 	return []layout{
-		{name: reconciler.SetServices, key: frontend, value: []field{fieldChain}},
+		{name: reconciler.SetServices, key: frontend, value: []field{fieldNumbered}},
+		{name: reconciler.SetPicks, key: []field{fieldNumber}, value: []field{fieldChain}},
+		{name: reconciler.SetSpecialServices, key: frontend, value: []field{fieldChain}},
 		{name: reconciler.SetEndpoints, key: append(frontend[:3:3], fieldSlot), value: target},
 		{name: reconciler.SetNodePorts, key: nodePort, value: []field{fieldChain}},
 		{name: reconciler.SetNodePortEndpoints, key: append(nodePort[:2:2], fieldSlot), value: target},
@@ -169,6 +173,8 @@ func (p field) datatype(f reconciler.Family) nftables.SetDatatype {
 		return nftables.TypeInetService
 	case fieldSlot:
 		return nftables.TypeMark
+	case fieldNumber, fieldNumbered:
+		return nftables.TypeClassID // a packet's priority, though that is in host byte order
 	case fieldChain:
 		return nftables.TypeVerdict
 	case fieldLink:

@@ -129,6 +129,9 @@ func spelled(e reconciler.Element) (text, tree string) {
 	switch {
 	case isRange(e):
 		return spelledPrefix(e.Prefix)
+	case e.Set == reconciler.SetPicks:
+		number := spelledNumber(e.Slot)
+		return fmt.Sprintf("%s : goto %s", number, e.Chain), fmt.Sprintf(`%q,{"goto":{"target":%q}}`, number, e.Chain)
 	case e.Set == reconciler.SetClusterAddresses || e.Set == reconciler.SetLoadBalancerAddresses || e.Set == reconciler.SetTunnelPeers:
 		return e.Address.String(), fmt.Sprintf("%q", e.Address)
 	case e.Set == reconciler.SetHairpin:
@@ -169,11 +172,23 @@ func spelled(e reconciler.Element) (text, tree string) {
 		tree += fmt.Sprintf(`,{"concat":[%q,%d]}`, e.Target.Addr(), e.Target.Port())
 	case index()[e.Set].counts:
 		text += " counter packets 0 bytes 0"
+	case e.Set == reconciler.SetServices:
+		slots, _ := reconciler.Slots(e.Chain)
+		text += " : " + spelledNumber(slots)
+		tree += fmt.Sprintf(",%q", spelledNumber(slots))
 	case e.Chain != "":
 		text += " : goto " + e.Chain
 		tree += fmt.Sprintf(`,{"goto":{"target":%q}}`, e.Chain)
 	}
 	return text, tree
+}
+
+// spelledNumber gives a priority as nft writes it.
+func spelledNumber(n uint32) string {
+	if n == 0 {
+		return "none"
+	}
+	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
 }
 
 func spelledPrefix(p netip.Prefix) (text, tree string) {

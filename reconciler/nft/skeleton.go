@@ -89,7 +89,8 @@ func refuseRules(f reconciler.Family) []rule {
 func frontendRules(f reconciler.Family) []rule {
 	to := destination(f)
 	return []rule{
-		vmap(reconciler.SetServices, to, protocol(), port()),
+		join(setPriority(endpoint(reconciler.SetServices, 0, to, protocol(), port())), vmap(reconciler.SetPicks, priority())),
+		vmap(reconciler.SetSpecialServices, to, protocol(), port()),
 		vmap(reconciler.SetPortRanges, to, protocol(), port()),
 		join(in(reconciler.SetNodePortAddresses, to), notLoopback(f), local(expr.CmpOpEq, toDestination),
 			vmap(reconciler.SetNodePorts, protocol(), port())),

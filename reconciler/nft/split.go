@@ -20,67 +20,80 @@ const transactionSize = 16384
 // that very commit has no rules for it, and the packet would leave it, and the
 // table, untranslated.
 //
+// What leads from numbers to chains is there for all groups: it comes with the
+// first of them, and goes with the last.
+//
 // A table that is replaced is made anew with all that desired has for it, in
 // the first transaction, so that no packet ever meets it half made.
 func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction {
-	s := &splitter{whole: map[reconciler.Family]bool{}}
-	first, chains, last := &transaction{}, &transaction{}, &transaction{}
-	s.tables(plan, first, desired)
-	if len(first.create) > 0 {
-		chains = first
-	}
-	byGroup := map[string][]reconciler.Op{}
-	var order []string
-	var ranges reconciler.Plan
+	s := &splitter{whole: map[reconciler.Family]bool{}, groups: map[string][]reconciler.Op{}}
+	s.tables(plan, &s.first, desired)
 	for _, op := range plan {
-		o := op.Object()
-		if s.whole[familyOf(o)] {
-			continue
-		}
-		switch o := o.(type) {
-		case reconciler.Chain:
-			if op.Verb == reconciler.Delete {
-				last.remove = append(last.remove, o)
-			} else {
-				chains.chains = append(chains.chains, o)
-				chains.size++
-			}
-		case reconciler.Element:
-			if isRange(o) {
-				ranges = append(ranges, op)
-				continue
-			}
-			if byGroup[op.Group] == nil {
-				order = append(order, op.Group)
-			}
-			byGroup[op.Group] = append(byGroup[op.Group], op)
+		if !s.whole[familyOf(op.Object())] {
+			s.sort(op)
 		}
 	}
-	intervals(first, ranges, seen)
-	all := []*transaction{first}
-	for _, name := range order {
+	intervals(&s.first, s.ranges, seen)
+	all := []*transaction{&s.first}
+	for _, name := range s.order {
 		x := all[len(all)-1]
-		if x.size > 0 && x.size+len(byGroup[name]) > transactionSize {
+		if x.size > 0 && x.size+len(s.groups[name]) > transactionSize {
 			x = &transaction{}
 			all = append(all, x)
 		}
-		for _, op := range byGroup[name] {
-			x.element(op.Before, op.After)
+		x.elements(s.groups[name])
+	}
+	all[len(all)-1].elements(s.unused)
+	if len(s.first.create) > 0 {
+		s.first.chains = append(s.first.chains, s.chains.chains...)
+	} else {
+		all = slices.Insert(all, 0, &s.chains)
+	}
+	return slices.DeleteFunc(append(all, &s.last), (*transaction).empty)
+}
+
+// splitter sorts the operations of a plan.
+type splitter struct {
+	whole  map[reconciler.Family]bool // dealt with by the first transaction
+	first  transaction                // with elements
+	chains transaction                // to make, before that
+	last   transaction                // chains to delete, after all
+	ranges reconciler.Plan            // elements of interval sets
+	unused reconciler.Plan            // numbers to delete
+	groups map[string][]reconciler.Op // all other elements
+	order  []string                   // of groups
+}
+
+// sort puts an operation where it belongs.
+func (s *splitter) sort(op reconciler.Op) {
+	if c, ok := op.Object().(reconciler.Chain); ok {
+		if op.Verb == reconciler.Delete {
+			s.last.remove = append(s.last.remove, c)
+		} else {
+			s.chains.chains = append(s.chains.chains, c)
 		}
+		return
 	}
-	if chains != first {
-		all = slices.Insert(all, 0, chains)
+	e, ok := op.Object().(reconciler.Element)
+	switch {
+	case !ok:
+	case isRange(e):
+		s.ranges = append(s.ranges, op)
+	case e.Set == reconciler.SetPicks && op.Verb == reconciler.Delete:
+		s.unused = append(s.unused, op)
+	case e.Set == reconciler.SetPicks:
+		s.first.element(op.Before, op.After)
+	default:
+		if s.groups[op.Group] == nil {
+			s.order = append(s.order, op.Group)
+		}
+		s.groups[op.Group] = append(s.groups[op.Group], op)
 	}
-	return slices.DeleteFunc(append(all, last), (*transaction).empty)
 }
 
 func (x *transaction) empty() bool {
 	return len(x.drop)+len(x.create)+len(x.chains)+len(x.remove)+len(x.sets) == 0
 }
-
-// splitter remembers the families that the first transaction deals with
-// whole.
-type splitter struct{ whole map[reconciler.Family]bool }
 
 // tables puts the plan's operations on tables into a transaction.
 func (s *splitter) tables(plan reconciler.Plan, x *transaction, desired reconciler.State) {

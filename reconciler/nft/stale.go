@@ -18,7 +18,7 @@ type frontend struct {
 // about; ok is false for elements of other sets.
 func frontendOf(e reconciler.Element) (f frontend, ok bool) {
 	switch e.Set {
-	case reconciler.SetServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints,
+	case reconciler.SetServices, reconciler.SetSpecialServices, reconciler.SetEndpoints, reconciler.SetNodePorts, reconciler.SetNodePortEndpoints,
 		reconciler.SetOutsideServices, reconciler.SetOutsideNodePorts, reconciler.SetSticky, reconciler.SetNodePortSticky:
 		return frontend{e.Family, e.Address, e.Protocol, e.Port}, true
 	case reconciler.SetPortRanges, reconciler.SetRangeEndpoints:

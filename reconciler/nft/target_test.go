@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -207,10 +208,29 @@ func TestChainsComeBeforeWhatLeadsToThem(t *testing.T) {
 	if len(steps) != 3 {
 		t.Fatalf("%d transactions", len(steps))
 	}
-	for i, want := range []struct{ chains, sets, remove int }{{1, 0, 0}, {0, 2, 0}, {0, 0, 1}} {
+	for i, want := range []struct{ chains, sets, remove int }{{1, 0, 0}, {0, 3, 0}, {0, 0, 1}} {
 		if x := steps[i]; len(x.chains) != want.chains || len(x.sets) != want.sets || len(x.remove) != want.remove {
 			t.Errorf("transaction %d: %d chains made, %d sets touched, %d chains deleted; want %v", i, len(x.chains), len(x.sets), len(x.remove), want)
 		}
+	}
+}
+
+// In between every frontend has to find the chain for its number.
+func TestNumbersAreThereForAllTransactions(t *testing.T) {
+	before, after := many(4000, 5), many(4000, 9)
+	steps := split(reconciler.Diff(before, after), before, after)
+	picks := tableSet{reconciler.IPv4, reconciler.SetPicks}
+	var made, gone []int
+	for i, x := range steps {
+		if s := x.sets[picks]; s != nil && len(s.add) > 0 {
+			made = append(made, i)
+		}
+		if s := x.sets[picks]; s != nil && len(s.remove) > 0 {
+			gone = append(gone, i)
+		}
+	}
+	if len(steps) < 4 || !slices.Equal(made, []int{1}) || !slices.Equal(gone, []int{len(steps) - 2}) {
+		t.Errorf("of %d transactions, %v add numbers and %v delete them", len(steps), made, gone)
 	}
 }
 

@@ -127,7 +127,7 @@ func TestTraceNamesElements(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s %s: %s: %s → %s", s.Hook, s.Chain, f.Group.Name, f.Element, s.Verdict))
 		}
 	}
-	want := `prerouting frontends: service web: element ip poplin services { 10.96.0.10 . tcp . 80 : goto pick-1 } → goto pick-1
+	want := `prerouting frontends: service web: element ip poplin services { 10.96.0.10 . tcp . 80 : pick-1 } → goto pick-1
 prerouting pick-1: service web: element ip poplin endpoints { 10.96.0.10 . tcp . 80 . 0 : 10.244.1.2 . 8080 } → dnat to 10.244.1.2:8080`
 	if strings.Join(got, "\n") != want {
 		t.Errorf("got\n%s", strings.Join(got, "\n"))

@@ -51,6 +51,13 @@ func (x *transaction) element(before, after reconciler.Object) {
 	}
 }
 
+// elements adds operations on elements.
+func (x *transaction) elements(ops []reconciler.Op) {
+	for _, op := range ops {
+		x.element(op.Before, op.After)
+	}
+}
+
 // send queues the transaction's messages.
 func (x *transaction) send(c *nftables.Conn) error {
 	for _, f := range x.drop {
