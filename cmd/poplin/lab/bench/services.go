@@ -94,6 +94,9 @@ func (b *services) run(ctx context.Context) error {
 		return err
 	}
 	b.kernel = map[Size]float64{}
+	if err := touchMemory(b.Sizes); err != nil {
+		return err
+	}
 	for i, s := range b.Sizes {
 		if err := b.ready(ctx, s.name()); err != nil {
 			return err
