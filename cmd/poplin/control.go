@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,15 +38,44 @@ func newAckCommand() *cobra.Command {
 }
 
 func newReleaseCommand() *cobra.Command {
-	c := newControlCommand("release NODE|SUBNET", "Free the claims of a node, or the claim of a subnet", "poplin release node-9", cobra.ExactArgs(1),
-		func(ctx context.Context, c *api.Client, args []string) error { return c.Release(ctx, args[0]) })
+	var yes bool
+	var c *cobra.Command
+	c = newControlCommand("release NODE|SUBNET", "Free the claims of a node, or the claim of a subnet", "poplin release node-9", cobra.ExactArgs(1),
+		func(ctx context.Context, client *api.Client, args []string) error {
+			status, err := client.Status(ctx)
+			if err != nil {
+				return err
+			}
+			if node := aliveOwner(status, args[0]); node != "" && !yes {
+				if !confirmed(c, node+" is alive, and its pods would not be reached any more. Release all the same?") {
+					return fmt.Errorf("nothing was released: %s is alive", node)
+				}
+			}
+			return client.Release(ctx, args[0])
+		})
 	c.Long = `Free the claims of a node, or the claim of a subnet: of a node that is gone for
 good, or to give a node another subnet.
 
-A node that is alive loses its subnet too. Its pods keep their addresses, but
-the other nodes do not reach them any more, until their documents are taken
-out and put back: the node then claims a subnet anew.`
+A node that is alive loses its subnet too, so for one the command asks first.
+Its pods keep their addresses, but the other nodes do not reach them any more,
+until their documents are taken out and put back: the node then claims a subnet
+anew.`
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return c
+}
+
+// aliveOwner names the node that is meant, or has the subnet, if it is alive.
+func aliveOwner(s api.Status, what string) (node string) {
+	is := func(p netip.Prefix) bool { return p.String() == what }
+	if s.Node == what || slices.ContainsFunc(s.Claims, func(c api.Claim) bool { return is(c.Subnet) }) {
+		return s.Node
+	}
+	for _, p := range s.Peers {
+		if p.State == "alive" && (p.Name == what || slices.ContainsFunc(p.Subnets, is)) {
+			return p.Name
+		}
+	}
+	return ""
 }
 
 func newRekeyCommand() *cobra.Command {
@@ -77,7 +108,7 @@ The daemon must not run.`,
 			if _, err := api.NewClient(o.RunDir).Status(c.Context()); err == nil {
 				return withCode(exitRuntime, fmt.Errorf("the daemon runs and would put everything back: stop it first"))
 			}
-			if !yes && !confirmed(c) {
+			if !yes && !confirmed(c, "Remove poplin's links, namespaces, routes and tables from this host?") {
 				return withCode(exitRuntime, fmt.Errorf("nothing was removed"))
 			}
 			return withCode(exitRuntime, daemon.Cleanup(c.Context(), o, sysctls))
@@ -89,8 +120,8 @@ The daemon must not run.`,
 	return c
 }
 
-func confirmed(c *cobra.Command) bool {
-	fmt.Fprint(c.ErrOrStderr(), "Remove poplin's links, namespaces, routes and tables from this host? [y/N] ")
+func confirmed(c *cobra.Command, question string) bool {
+	fmt.Fprint(c.ErrOrStderr(), question, " [y/N] ")
 	line, _ := bufio.NewReader(c.InOrStdin()).ReadString('\n')
 	answer := strings.ToLower(strings.TrimSpace(line))
 	return answer == "y" || answer == "yes"
