@@ -85,20 +85,20 @@ func (c Chain) Name() string {
 	return name
 }
 
-// Slots gives the number by which the map services sends a frontend to a chain:
-// that of its slots for a pick chain that looks slots up by address, and 0 for
-// ChainRefuse. ok is false for chains that it sends nothing to.
-func Slots(chain string) (slots uint32, ok bool) {
-	n, _ := strconv.ParseUint(strings.TrimPrefix(chain, "pick-"), 10, 31)
-	return uint32(n), chain == BySlots(uint32(n))
+// NumberOf gives the number that stands for a chain in the map services: that
+// of its slots for a pick chain that looks slots up by address, and 0 for
+// ChainRefuse. ok is false for chains that have none.
+func NumberOf(chain string) (number uint32, ok bool) {
+	n, _ := strconv.ParseUint(strings.TrimPrefix(chain, "pick-"), 10, 32)
+	return uint32(n), chain == ChainOf(uint32(n))
 }
 
-// BySlots is the opposite of Slots.
-func BySlots(slots uint32) (chain string) {
-	if slots == 0 {
+// ChainOf is the opposite of NumberOf.
+func ChainOf(number uint32) (chain string) {
+	if number == 0 {
 		return ChainRefuse
 	}
-	return Chain{Slots: int(slots)}.Name()
+	return fmt.Sprintf("pick-%d", number)
 }
 
 // Recall is the recall chain that a sticky chain begins with.

@@ -81,8 +81,8 @@ type SetName string
 
 // The sets and maps, with their keys and values.
 const (
-	// SetServices: daddr . l4proto . dport → the number of Chain, of frontends
-	// that only pick; see Slots.
+	// SetServices: daddr . l4proto . dport → the number that stands for Chain, of
+	// frontends that only pick or refuse; see NumberOf.
 	SetServices SetName = "services"
 	// SetPicks: that number, as Slot → verdict, the chain.
 	SetPicks SetName = "picks"
@@ -223,8 +223,8 @@ func (e Element) Key() Key {
 	return ElementKey{e.Family, e.Set, e.Link, e.Address, e.Prefix, e.Protocol, e.Port, e.LastPort, e.Slot}
 }
 
-// Needs names the table. The chain that a frontend goes to is in the same
-// transaction.
+// Needs names the table. A chain that a frontend goes to is made before: see
+// reconciler/nft.
 func (e Element) Needs() []Key { return []Key{TableKey{e.Family}} }
 
 func (e Element) String() string {

@@ -48,7 +48,7 @@ func newReleaseCommand() *cobra.Command {
 			}
 			if node := aliveOwner(status, args[0]); node != "" && !yes {
 				if !confirmed(c, node+" is alive, and its pods would not be reached any more. Release all the same?") {
-					return fmt.Errorf("nothing was released: %s is alive", node)
+					return fmt.Errorf("nothing was released: %s is alive (--yes does not ask)", node)
 				}
 			}
 			return client.Release(ctx, args[0])
@@ -66,7 +66,8 @@ anew.`
 
 // aliveOwner names the node that is meant, or has the subnet, if it is alive.
 func aliveOwner(s api.Status, what string) (node string) {
-	is := func(p netip.Prefix) bool { return p.String() == what }
+	subnet, _ := netip.ParsePrefix(what)
+	is := func(p netip.Prefix) bool { return p == subnet.Masked() }
 	if s.Node == what || slices.ContainsFunc(s.Claims, func(c api.Claim) bool { return is(c.Subnet) }) {
 		return s.Node
 	}

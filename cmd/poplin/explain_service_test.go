@@ -43,7 +43,7 @@ func explainedWeb() api.ServiceExplanation {
 		NotSelected: []api.ExplainedEndpoint{{Pod: "default/old", Origin: origin("old.yaml", 1), Reason: `its label tier is "back", not "front"`}},
 		Elements: []api.ExplainedElement{
 			{Text: "chain ip poplin pick-4", InKernel: true},
-			{Text: "element ip poplin services { 10.96.0.20 . tcp . 80 : goto pick-4 }"},
+			{Text: "element ip poplin services { 10.96.0.20 . tcp . 80 : pick-4 }"},
 		},
 	}
 }

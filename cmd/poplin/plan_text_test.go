@@ -29,7 +29,7 @@ func samplePlan() api.Plan {
 			},
 			{
 				Verb: "change", Kind: "element", Cause: "config", Group: "service default/web", Origin: web,
-				Before: "element ip poplin services { 10.96.0.10 . tcp . 80 : goto pick-3 }", After: "element ip poplin services { 10.96.0.10 . tcp . 80 : goto pick-7 }",
+				Before: "element ip poplin services { 10.96.0.10 . tcp . 80 : pick-3 }", After: "element ip poplin services { 10.96.0.10 . tcp . 80 : pick-7 }",
 			},
 			element("3", "10.244.2.9"), element("4", "10.244.2.10"), element("5", "10.244.2.11"), element("6", "10.244.2.12"),
 			{

@@ -9,6 +9,10 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 )
 
+// ChainsGroup is the name of the group of all chains, and of the numbers that
+// stand for them.
+const ChainsGroup = "nftables chains"
+
 // mostSpare is up to how many slots, or ids, chains are made before they are
 // needed. Above, a chain more is rare beside all that uses it.
 const mostSpare = 64
@@ -29,13 +33,13 @@ func (b *builder) chains(uses map[reconciler.Chain]int) *reconciler.Group {
 			all[spare] = true
 		}
 	}
-	g := &reconciler.Group{Name: "nftables chains", Origin: b.origin(b.cluster.Place)}
+	g := &reconciler.Group{Name: ChainsGroup, Origin: b.origin(b.cluster.Place)}
 	for _, f := range b.families {
 		g.Objects = append(g.Objects, numbered(f, reconciler.ChainRefuse))
 	}
 	for _, c := range slices.SortedFunc(maps.Keys(all), compareChains) {
 		g.Objects = append(g.Objects, c)
-		if _, ok := reconciler.Slots(c.Name()); ok {
+		if _, ok := reconciler.NumberOf(c.Name()); ok {
 			g.Objects = append(g.Objects, numbered(c.Family, c.Name()))
 		}
 	}
@@ -44,7 +48,7 @@ func (b *builder) chains(uses map[reconciler.Chain]int) *reconciler.Group {
 
 // numbered is what leads from a chain's number to the chain.
 func numbered(f reconciler.Family, chain string) reconciler.Element {
-	slots, _ := reconciler.Slots(chain)
+	slots, _ := reconciler.NumberOf(chain)
 	return reconciler.Element{Family: f, Set: reconciler.SetPicks, Slot: slots, Chain: chain}
 }
 

@@ -214,7 +214,7 @@ func (c *compiledService) frontend(family reconciler.Family, f services.Frontend
 	switch {
 	case !asks || len(f.Endpoints) == 0:
 		entry := sets.entry
-		if _, ok := reconciler.Slots(all); ok && f.Kind != services.NodePort {
+		if _, ok := reconciler.NumberOf(all); ok && f.Kind != services.NodePort {
 			entry = reconciler.SetServices
 		}
 		element(entry, all)

@@ -11,8 +11,8 @@ import (
 	"github.com/poplin-net/poplin/reconciler"
 )
 
-// Apply implements reconciler.Target. A plan is one transaction, or a few if
-// it is large. Where somebody else was faster, the tables are read and what
+// Apply implements reconciler.Target. A plan is one transaction, or a few:
+// see split. Where somebody else was faster, the tables are read and what
 // remains is tried once more.
 func (t *Target) Apply(ctx context.Context, plan reconciler.Plan, desired reconciler.State) error {
 	t.mu.Lock()

@@ -77,7 +77,7 @@ func pickRules(c reconciler.Chain) []rule {
 		return translate(c.Family, key.endpoints, key.with(random(n, first))...)
 	}
 	out := []rule{key.count(), slot(c.Slots), slot(1), drop()}
-	if _, numbered := reconciler.Slots(c.Name()); numbered {
+	if _, numbered := reconciler.NumberOf(c.Name()); numbered {
 		out = slices.Insert(out, 0, setPriority(load(number(0))))
 	}
 	return out

@@ -32,7 +32,7 @@ func encode(fields []field, e reconciler.Element) []byte {
 		case fieldNumber:
 			b = binary.BigEndian.AppendUint32(b, e.Slot)
 		case fieldNumbered:
-			slots, _ := reconciler.Slots(e.Chain)
+			slots, _ := reconciler.NumberOf(e.Chain)
 			b = binary.BigEndian.AppendUint32(b, slots)
 		case fieldLink:
 			b = append(b, linkBytes(e.Link)...)
@@ -121,7 +121,7 @@ func decode(fields []field, b []byte, e *reconciler.Element) error {
 		case fieldNumber:
 			e.Slot = binary.BigEndian.Uint32(part)
 		case fieldNumbered:
-			e.Chain = reconciler.BySlots(binary.BigEndian.Uint32(part))
+			e.Chain = reconciler.ChainOf(binary.BigEndian.Uint32(part))
 		case fieldLink:
 			e.Link = string(bytes.TrimRight(part, "\x00"))
 		case fieldTargetAddress:
@@ -172,7 +172,7 @@ func (l layout) check(e reconciler.Element) error {
 		case fieldSlot, fieldNumber:
 			rest.Slot = 0
 		case fieldNumbered:
-			if _, ok := reconciler.Slots(e.Chain); !ok {
+			if _, ok := reconciler.NumberOf(e.Chain); !ok {
 				return fmt.Errorf("%q is no chain with a number", e.Chain)
 			}
 			rest.Chain = ""

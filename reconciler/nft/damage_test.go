@@ -87,6 +87,8 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 		"add no prefix":        {"nft add element ip poplin pod-ranges '{ 10.1.0.1-10.1.0.5 }'", "damaged: set pod-ranges: the range from 10.1.0.1 is no prefix"},
 		"add verdict":          {"nft add element ip poplin special-services '{ 10.96.7.7 . tcp . 1 : accept }'", "damaged: set special-services: an element has verdict"},
 		"change verdict":       {"nft delete element ip poplin services '{ 10.96.0.1 . tcp . 80 }'; nft add element ip poplin services '{ 10.96.0.1 . tcp . 80 : none }'", "~ element ip poplin services { 10.96.0.1 . tcp . 80 : refuse } → "},
+		"add odd frontend":     {"nft add element ip poplin services '{ 10.96.7.7 . tcp . 1 : 0xfffffff0 }'", "- element ip poplin services { 10.96.7.7"},
+		"add number":           {"nft add element ip poplin picks '{ 0xfffffff0 : goto pick-2 }'", "- element ip poplin picks { 4294967280"},
 		"delete number":        {"nft delete element ip poplin picks '{ 0x2 }'", "+ element ip poplin picks { 2 : goto pick-2 }"},
 		"change number":        {"nft delete element ip poplin picks '{ 0x2 }'; nft add element ip poplin picks '{ 0x2 : goto discard }'", "~ element ip poplin picks { 2 : goto discard } → "},
 		"delete counter":       {"nft delete element ip poplin traffic '{ 10.96.0.1 . tcp . 80 }'", "+ element ip poplin traffic { 10.96.0.1 . tcp . 80 }"},

@@ -6,8 +6,8 @@
 //
 // The first packet of a connection (a nat chain sees no other) passes the
 // chain frontends, from prerouting or, if it starts on this host, from
-// output. The map services has a frontend's number of slots, and the map picks
-// the chain for that number; the chain draws a slot and looks up the endpoint;
+// output. The map services has a frontend's number of slots, and the map called
+// picks the chain for that number; the chain draws a slot and looks up the endpoint;
 // its next rule takes slot 0, and its last drops: they catch a packet that is
 // between the lookups when a commit takes its slot away. Node ports have maps
 // of their own, for destinations that are listed, local and not loopback.

@@ -112,7 +112,7 @@ func (s service) group() *reconciler.Group {
 	case s.outsideLocal:
 		goes(sets.entry, sets.external)
 	default:
-		if _, ok := reconciler.Slots(all); ok && !s.nodePort {
+		if _, ok := reconciler.NumberOf(all); ok && !s.nodePort {
 			sets.entry = reconciler.SetServices
 		}
 		goes(sets.entry, all)
@@ -148,7 +148,7 @@ func (s service) group() *reconciler.Group {
 func chains(services ...service) *reconciler.Group {
 	g := &reconciler.Group{Name: "chains"}
 	number := func(f reconciler.Family, chain string) {
-		if slots, ok := reconciler.Slots(chain); ok {
+		if slots, ok := reconciler.NumberOf(chain); ok {
 			g.Objects = append(g.Objects, reconciler.Element{Family: f, Set: reconciler.SetPicks, Slot: slots, Chain: chain})
 		}
 	}

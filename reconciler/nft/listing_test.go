@@ -173,7 +173,7 @@ func spelled(e reconciler.Element) (text, tree string) {
 	case index()[e.Set].counts:
 		text += " counter packets 0 bytes 0"
 	case e.Set == reconciler.SetServices:
-		slots, _ := reconciler.Slots(e.Chain)
+		slots, _ := reconciler.NumberOf(e.Chain)
 		text += " : " + spelledNumber(slots)
 		tree += fmt.Sprintf(",%q", spelledNumber(slots))
 	case e.Chain != "":

@@ -28,6 +28,11 @@ type purger struct {
 	pending touched // by plans since connections were last looked through
 	plans   int     // how many
 	running bool
+
+	// unanswered says since when connections by their id are known to have no
+	// answer. It is for one goroutine at a time: run, or where nothing runs
+	// whoever carries a plan out.
+	unanswered map[string]time.Time
 }
 
 // add takes over what a plan that was carried out touched.
@@ -69,11 +74,15 @@ func (p *purger) run(ctx context.Context) {
 		case <-again:
 		}
 		again = nil
-		if p.purge(ctx) {
+		switch {
+		case !p.purge(ctx):
+			again, pause = time.After(pause), min(2*pause, purgeRetryMost)
+		case len(p.unanswered) > 0:
+			again = time.After(answerTime)
+			fallthrough
+		default:
 			pause = purgeRetryFirst
-			continue
 		}
-		again, pause = time.After(pause), min(2*pause, purgeRetryMost)
 	}
 }
 
@@ -83,28 +92,37 @@ func (p *purger) setRunning(running bool) {
 	p.running = running
 }
 
+// answerTime is what an endpoint that left has to answer a connection that began
+// before: more than a packet takes there and back, and less than a client waits
+// until it sends its SYN again (1 s, RFC 6298 section 2). The answer may just be
+// on its way; without its connection it would not be translated, and a client
+// that has seen the first part of it would wait for the rest in vain.
+const answerTime = 300 * time.Millisecond
+
 // purge looks through the connections once, and reports whether that is
 // done. A failure is logged: the tables are right, and run tries again.
 func (p *purger) purge(ctx context.Context) (done bool) {
 	p.mu.Lock()
 	list, plans := p.pending.frontends(), p.plans
+	patience := answerTime
+	if !p.running {
+		patience = 0 // nobody would look again
+	}
 	p.mu.Unlock()
-	if len(list) > 0 {
-		n, err := p.purgeFrontends(ctx, list)
-		if ctx.Err() != nil {
-			return false // the rest is for Close
-		}
-		if err != nil {
-			p.log.Warn("stale connections could not be deleted", "error", err)
-			return false
-		}
-		if n > 0 {
-			p.log.Info("deleted stale connections", "count", n, "frontends", len(list))
-		}
+	n, err := p.search(ctx, list, patience)
+	if ctx.Err() != nil {
+		return false // the rest is for Close
+	}
+	if err != nil {
+		p.log.Warn("stale connections could not be deleted", "error", err)
+		return false
+	}
+	if n > 0 {
+		p.log.Info("deleted stale connections", "count", n)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.plans == plans {
+	if p.plans == plans && len(p.unanswered) == 0 {
 		p.pending = touched{}
 	}
 	return true
@@ -117,7 +135,12 @@ func (p *purger) stale(c connection, local addressTest) bool {
 	return p.pending.stale(c, local)
 }
 
-func (p *purger) purgeFrontends(ctx context.Context, list []frontend) (n int, err error) {
+// search deletes the stale connections of frontends, but for those that may
+// still get an answer.
+func (p *purger) search(ctx context.Context, list []frontend, patience time.Duration) (deleted int, err error) {
+	if len(list) == 0 {
+		return 0, nil
+	}
 	var conns [2]*netlink.Conn // one to read, one to delete while reading
 	for i := range conns {
 		conn, e := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: p.netns})
@@ -131,22 +154,40 @@ func (p *purger) purgeFrontends(ctx context.Context, list []frontend) (n int, er
 	if err != nil {
 		return 0, err
 	}
+	unanswered := map[string]time.Time{}
 	for _, d := range dumps(list) {
 		for m, err := range request(conns[0], conntrackGet, netlink.Dump, byte(family(d.family)), d.filter...) {
 			if err = errors.Join(err, ctx.Err()); err != nil {
-				return n, fmt.Errorf("conntrack: %w", err)
+				return deleted, fmt.Errorf("conntrack: %w", err)
 			}
 			c, ok := parseConnection(m)
 			if !ok || !p.stale(c, local) {
 				continue
 			}
-			if err := deleteConnection(conns[1], d.family, c); err != nil {
-				return n, fmt.Errorf("conntrack: %w", err)
+			if since := p.since(c); time.Since(since) < patience {
+				unanswered[string(c.id)] = since
+				continue
 			}
-			n++
+			if err := deleteConnection(conns[1], d.family, c); err != nil {
+				return deleted, fmt.Errorf("conntrack: %w", err)
+			}
+			deleted++
 		}
 	}
-	return n, nil
+	p.unanswered = unanswered
+	return deleted, nil
+}
+
+// since says when a connection without an answer was found. Others, of which
+// nothing is lost but a datagram, need not be waited for.
+func (p *purger) since(c connection) time.Time {
+	if c.protocol == reconciler.UDP {
+		return time.Time{}
+	}
+	if t, known := p.unanswered[string(c.id)]; known {
+		return t
+	}
+	return time.Now()
 }
 
 // merge adds what another one collected, but for freed ids.

@@ -168,11 +168,12 @@ func (p *ruleWriter) load(x expr.Any) {
 	case *expr.Payload:
 		p.registers[offset(x.DestRegister)/4] = p.payload(x)
 	case *expr.Meta:
-		if x.SourceRegister {
+		if x.SourceRegister { // of all keys only the priority is set
 			p.write("meta priority set %s", strings.Replace(p.registers[offset(x.Register)/4], "0x00000000", "none", 1))
 			return
 		}
-		p.registers[offset(x.Register)/4] = map[expr.MetaKey]string{expr.MetaKeyPRIORITY: "meta priority", expr.MetaKeyL4PROTO: "meta l4proto", expr.MetaKeyIIF: "iif", expr.MetaKeyIIFNAME: "iifname"}[x.Key]
+		p.registers[offset(x.Register)/4] = map[expr.MetaKey]string{expr.MetaKeyPRIORITY: "meta priority",
+			expr.MetaKeyL4PROTO: "meta l4proto", expr.MetaKeyIIF: "iif", expr.MetaKeyIIFNAME: "iifname"}[x.Key]
 	case *expr.Ct:
 		p.registers[offset(x.Register)/4] = map[expr.CtKey]string{expr.CtKeySTATUS: "ct status", expr.CtKeyDSTIP: "ct original ip daddr",
 			expr.CtKeyDSTIP6: "ct original ip6 daddr", expr.CtKeyPROTODST: "ct original proto-dst", expr.CtKeyPROTOCOL: "ct original protocol"}[x.Key]

@@ -11,8 +11,9 @@ import (
 const transactionSize = 16384
 
 // split makes the transactions that carry out a plan: a single one, unless
-// the plan is large, or makes or deletes chains. Each is complete for the
-// groups it holds. seen is what the tables hold before.
+// the plan is large, or makes or deletes what frontends lead to. Each that has
+// elements of groups is complete for these groups. seen is what the tables hold
+// before.
 //
 // Chains come before the elements that lead to them. A packet that is on its
 // way through a table as a commit happens goes by the rules from before, but
@@ -20,74 +21,74 @@ const transactionSize = 16384
 // that very commit has no rules for it, and the packet would leave it, and the
 // table, untranslated.
 //
-// What leads from numbers to chains is there for all groups: it comes with the
-// first of them, and goes with the last.
+// A packet that looks for its frontend in one map and then in another may do
+// so before and after a commit. So what leads from numbers to chains comes with
+// the first groups, and goes after the last; and a frontend that was special is
+// so until it is in the map services.
 //
 // A table that is replaced is made anew with all that desired has for it, in
 // the first transaction, so that no packet ever meets it half made.
 func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction {
 	s := &splitter{whole: map[reconciler.Family]bool{}, groups: map[string][]reconciler.Op{}}
-	s.tables(plan, &s.first, desired)
+	s.tables(plan, &s.elements, desired)
 	for _, op := range plan {
 		if !s.whole[familyOf(op.Object())] {
-			s.sort(op)
+			s.place(op)
 		}
 	}
-	intervals(&s.first, s.ranges, seen)
-	all := []*transaction{&s.first}
+	intervals(&s.elements, s.ranges, seen)
+	all := []*transaction{&s.chains, &s.elements}
 	for _, name := range s.order {
 		x := all[len(all)-1]
 		if x.size > 0 && x.size+len(s.groups[name]) > transactionSize {
 			x = &transaction{}
 			all = append(all, x)
 		}
-		x.elements(s.groups[name])
+		for _, op := range s.groups[name] {
+			x.element(op.Before, op.After)
+		}
 	}
-	all[len(all)-1].elements(s.unused)
-	if len(s.first.create) > 0 {
-		s.first.chains = append(s.first.chains, s.chains.chains...)
-	} else {
-		all = slices.Insert(all, 0, &s.chains)
-	}
-	return slices.DeleteFunc(append(all, &s.last), (*transaction).empty)
+	return slices.DeleteFunc(append(all, &s.unused, &s.last), (*transaction).empty)
 }
 
-// splitter sorts the operations of a plan.
+// splitter places the operations of a plan.
 type splitter struct {
-	whole  map[reconciler.Family]bool // dealt with by the first transaction
-	first  transaction                // with elements
-	chains transaction                // to make, before that
-	last   transaction                // chains to delete, after all
-	ranges reconciler.Plan            // elements of interval sets
-	unused reconciler.Plan            // numbers to delete
-	groups map[string][]reconciler.Op // all other elements
-	order  []string                   // of groups
+	whole    map[reconciler.Family]bool // dealt with by elements
+	chains   transaction                // to make
+	elements transaction                // the first with elements; makes tables
+	unused   transaction                // deletes what nothing leads to any more
+	last     transaction                // deletes chains
+	ranges   reconciler.Plan            // elements of interval sets
+	groups   map[string][]reconciler.Op // all other elements
+	order    []string                   // of groups
 }
 
-// sort puts an operation where it belongs.
-func (s *splitter) sort(op reconciler.Op) {
-	if c, ok := op.Object().(reconciler.Chain); ok {
-		if op.Verb == reconciler.Delete {
-			s.last.remove = append(s.last.remove, c)
-		} else {
-			s.chains.chains = append(s.chains.chains, c)
+// place puts an operation where it belongs.
+func (s *splitter) place(op reconciler.Op) {
+	switch o := op.Object().(type) {
+	case reconciler.Chain:
+		switch {
+		case op.Verb == reconciler.Delete:
+			s.last.remove = append(s.last.remove, o)
+		case slices.Contains(s.elements.create, o.Family):
+			s.elements.chains = append(s.elements.chains, o)
+		default:
+			s.chains.chains = append(s.chains.chains, o)
 		}
-		return
-	}
-	e, ok := op.Object().(reconciler.Element)
-	switch {
-	case !ok:
-	case isRange(e):
-		s.ranges = append(s.ranges, op)
-	case e.Set == reconciler.SetPicks && op.Verb == reconciler.Delete:
-		s.unused = append(s.unused, op)
-	case e.Set == reconciler.SetPicks:
-		s.first.element(op.Before, op.After)
-	default:
-		if s.groups[op.Group] == nil {
-			s.order = append(s.order, op.Group)
+	case reconciler.Element:
+		switch {
+		case isRange(o):
+			s.ranges = append(s.ranges, op)
+		case op.Verb == reconciler.Delete && (o.Set == reconciler.SetPicks || o.Set == reconciler.SetSpecialServices):
+			s.unused.element(op.Before, nil)
+		case o.Set == reconciler.SetPicks:
+			s.elements.element(op.Before, op.After)
+		default:
+			if s.groups[op.Group] == nil {
+				s.order = append(s.order, op.Group)
+			}
+			s.groups[op.Group] = append(s.groups[op.Group], op)
 		}
-		s.groups[op.Group] = append(s.groups[op.Group], op)
 	}
 }
 

@@ -13,9 +13,9 @@ import (
 
 // transaction is what one commit does, in this order: tables, chains, then
 // for every set the elements to delete and the elements to add. A change of
-// an element's value is both. Chains are deleted by a transaction of their
-// own, after the elements that point to them: before Linux 6.2 one cannot do
-// both.
+// an element's value is both. Chains are made and deleted by transactions of
+// their own, before and after the elements that point to them: see split for
+// the one, and before Linux 6.2 one cannot delete both at once.
 type transaction struct {
 	drop   []reconciler.Family // tables to delete
 	create []reconciler.Family // tables to make
@@ -48,13 +48,6 @@ func (x *transaction) element(before, after reconciler.Object) {
 	if e, ok := after.(reconciler.Element); ok {
 		s := x.of(setOf(e))
 		s.add = append(s.add, e)
-	}
-}
-
-// elements adds operations on elements.
-func (x *transaction) elements(ops []reconciler.Op) {
-	for _, op := range ops {
-		x.element(op.Before, op.After)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/poplin-net/poplin/cmd/poplin/api"
 	"github.com/poplin-net/poplin/reconciler"
+	"github.com/poplin-net/poplin/reconciler/compile"
 	"github.com/poplin-net/poplin/reconciler/nft"
 	"github.com/poplin-net/poplin/reconciler/services"
 	"github.com/poplin-net/poplin/schema"
@@ -207,22 +208,29 @@ func explainedElements(desired, observed reconciler.State, name schema.Name) []a
 	return out
 }
 
-// chainsOf are the chains that a group's elements lead to.
+// chainsOf are the chains that a group's elements lead to, and the elements
+// that lead there from the chains' numbers.
 func chainsOf(desired reconciler.State, g *reconciler.Group) []reconciler.Object {
-	used := map[reconciler.ChainKey]bool{}
+	used, numbered := map[reconciler.ChainKey]bool{}, map[reconciler.ChainKey]bool{}
 	for _, o := range g.Objects {
 		if e, ok := o.(reconciler.Element); ok && e.Chain != "" {
-			used[reconciler.ChainKey{Family: e.Family, Name: e.Chain}] = true
+			key := reconciler.ChainKey{Family: e.Family, Name: e.Chain}
+			used[key] = true
+			numbered[key] = numbered[key] || e.Set == reconciler.SetServices
 		}
 	}
 	var out []reconciler.Object
-	for group := range desired.Groups() {
-		if group.Objects[0].Kind() != reconciler.KindChain {
-			continue
-		}
-		for _, o := range group.Objects {
-			if c, ok := o.(reconciler.Chain); ok && used[c.Key().(reconciler.ChainKey)] {
-				out = append(out, c)
+	if all := desired.Group(compile.ChainsGroup); all != nil {
+		for _, o := range all.Objects {
+			switch o := o.(type) {
+			case reconciler.Chain:
+				if used[o.Key().(reconciler.ChainKey)] {
+					out = append(out, o)
+				}
+			case reconciler.Element:
+				if numbered[reconciler.ChainKey{Family: o.Family, Name: o.Chain}] {
+					out = append(out, o)
+				}
 			}
 		}
 	}
