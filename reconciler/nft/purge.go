@@ -139,6 +139,7 @@ func (p *purger) stale(c connection, local addressTest) bool {
 // still get an answer.
 func (p *purger) search(ctx context.Context, list []frontend, patience time.Duration) (deleted int, err error) {
 	if len(list) == 0 {
+		p.unanswered = nil
 		return 0, nil
 	}
 	var conns [2]*netlink.Conn // one to read, one to delete while reading
