@@ -93,11 +93,12 @@ func (p *purger) setRunning(running bool) {
 }
 
 // answerTime is what an endpoint that left has to answer a connection that began
-// before: more than a packet takes there and back, and less than a client waits
-// until it sends its SYN again (1 s, RFC 6298 section 2). The answer may just be
-// on its way; without its connection it would not be translated, and a client
-// that has seen the first part of it would wait for the rest in vain.
-const answerTime = 300 * time.Millisecond
+// before: more than a packet takes there and back in a cluster, and little of the
+// second after which a client sends its SYN again (RFC 6298 section 2), which
+// would go to a dead endpoint once more. The answer may just be on its way;
+// without its connection it would not be translated, and a client that has seen
+// the first part of it would wait for the rest in vain.
+const answerTime = 20 * time.Millisecond
 
 // purge looks through the connections once, and reports whether that is
 // done. A failure is logged: the tables are right, and run tries again.
