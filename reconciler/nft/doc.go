@@ -119,7 +119,7 @@
 // directions: in forward, input and output, of which a packet passes one
 // (what this host sends to itself counts as it leaves). Ranges of ports and
 // node ports have sets of their own. Counters are not in the maps that send
-// frontends on: there a verdict that changes would begin at zero again. These
+// frontends on: there a value that changes would begin at zero again. These
 // elements stay as long as their frontend is asked for, with or without
 // endpoints. A table that is made anew begins at zero.
 //

@@ -18,7 +18,7 @@ const (
 // touchMemory touches as much memory as the sizes take, and gives it back: a
 // virtual machine gets a page of its host's memory as it is first touched, and
 // what the host takes for that would count as kernel time of the daemon (0.72
-// instead of 0.43 s for 10,000 services). It takes no more than half of what is
+// instead of 0.38 s for 10,000 services). It takes no more than half of what is
 // free.
 func touchMemory(sizes []Size) error {
 	var info unix.Sysinfo_t
