@@ -320,3 +320,15 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	}
 	t.Fatalf("not within 10 s: %s", what)
 }
+
+// becomes waits until what is read is what is wanted, and says what it was last.
+func becomes(t testing.TB, want string, read func() string) {
+	t.Helper()
+	got := read()
+	for end := time.Now().Add(10 * time.Second); got != want; got = read() {
+		if time.Now().After(end) {
+			t.Fatalf("not within 10 s: %s; now %s", want, got)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
