@@ -50,7 +50,7 @@ into a namespace of its own. Kernel time is what the daemon, or nft, spent in sy
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.sizes, "services", []string{"10x1", "1000x10", "10000x10", "10000x1", "45000x1"}, "sizes, SERVICESxENDPOINTS; the smallest is what connections of the others are compared with")
 	flags.IntVar(&o.changes, "changes", 100, "how many changes of each kind")
-	flags.IntVar(&o.rounds, "rounds", 31, "how many rounds of connections")
+	flags.IntVar(&o.rounds, "rounds", 63, "how many rounds of connections")
 	flags.DurationVar(&o.while, "while", 60*time.Millisecond, "how long each makes connections")
 	flags.IntVar(&o.kubeProxy, "kube-proxy", 10000, "load kube-proxy's layout up to so many services: it takes the square of them")
 	flags.BoolVar(&o.quick, "quick", false, "small sizes and few samples: to see that it works")
