@@ -89,7 +89,7 @@ func newLabFirstCommand() *cobra.Command {
 func newLabExecCommand(name *string) *cobra.Command {
 	var pod string
 	cmd := &cobra.Command{
-		Use:   "exec NODE [--pod NAMESPACE/NAME] -- COMMAND [ARG]...",
+		Use:   "exec NODE [--pod [NAMESPACE/]NAME] -- COMMAND [ARG]...",
 		Short: "Run a command in a host of the lab, or in a pod",
 		Long: `Runs a command in a host of the lab (a node, or client), or in a pod on it. Standard streams and the exit code
 pass through; 125 is a failure of this command itself, 126 a command that cannot be run, 127 one that is not there.`,

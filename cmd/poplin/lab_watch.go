@@ -170,8 +170,8 @@ func shorten(text string) string {
 func rowText(row nodeRow) string {
 	text := row.state
 	if s := row.status; row.state == stateInSync {
-		text = fmt.Sprintf("in sync with %s  %s  %d pods, %d services, %d of %d endpoints", s.Revision,
-			subnetsText(s), len(s.Pods), s.Services, s.EndpointsReady, s.Endpoints)
+		text = fmt.Sprintf("in sync with %s  %s  %s, %s, %d of %s", s.Revision,
+			subnetsText(s), plural(len(s.Pods), "pod"), plural(s.Services, "service"), s.EndpointsReady, plural(s.Endpoints, "endpoint"))
 	}
 	return text
 }

@@ -19,6 +19,14 @@ func newStatusCommand() *cobra.Command {
 		Short: "Show this node, its peers, the revision and what stands in the way",
 		Long: `Show this node, its peers, the revision and what stands in the way.
 
+status peers has a line for each other node: where it is, the subnets it has,
+the revision it follows, how many of its pods are ready, when it was last heard.
+
+status pods has this node's pods: their addresses, network namespaces, and why
+one is not ready.
+
+status overlay has the backend, and packets and bytes to and from each peer.
+
 status services has a line for each address and port on which a service
 answers: the endpoints that take connections, of how many, and what went
 through this node since the frontend was made: connections that got an

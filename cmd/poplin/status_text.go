@@ -65,7 +65,7 @@ func writeNode(w io.Writer, s api.Status, now time.Time) {
 		if sub.Origin != "" {
 			class += " (" + sub.Origin + ")"
 		}
-		fmt.Fprintf(w, "subnet    %s  %s  on %s, %d pods\n", joinText(sub.CIDRs), class, sub.Bridge, sub.Pods)
+		fmt.Fprintf(w, "subnet    %s  %s  on %s, %s\n", joinText(sub.CIDRs), class, sub.Bridge, plural(sub.Pods, "pod"))
 	}
 	for _, c := range s.Claims {
 		if c.Class != "confirmed" {

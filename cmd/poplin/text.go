@@ -25,6 +25,14 @@ func ago(now, then time.Time) string {
 	return fmt.Sprintf("%.0f d", d.Hours()/24)
 }
 
+// plural is a number with its noun.
+func plural(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
 func orDash(s string) string {
 	if s == "" {
 		return "-"

@@ -148,7 +148,7 @@ func (c *Client) receive(conn net.Conn) (reply, error) {
 // Command is something to run in a host or a pod.
 type Command struct {
 	Host string
-	Pod  string // NAMESPACE/NAME; empty: the host itself
+	Pod  string // [NAMESPACE/]NAME; empty: the host itself
 	Args []string
 	Env  []string
 	// Dir is the working directory; "/" where the host has no such directory.
@@ -200,7 +200,7 @@ func (c *Client) Output(ctx context.Context, host string, args ...string) ([]byt
 	return c.OutputPod(ctx, host, "", args...)
 }
 
-// OutputPod does the same in a pod, NAMESPACE/NAME, of the host.
+// OutputPod does the same in a pod, [NAMESPACE/]NAME, of the host.
 func (c *Client) OutputPod(ctx context.Context, host, pod string, args ...string) ([]byte, error) {
 	null, err := os.Open(os.DevNull)
 	if err != nil {

@@ -10,11 +10,12 @@ import (
 	"net"
 	"os"
 	"path"
-	"strings"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/poplin-net/poplin/schema"
 )
 
 // Exit codes of exec that are its own failures, as env(1) has them.
@@ -209,16 +210,16 @@ func (k *keeper) spawn(n *node, req request, files []*os.File) (*process, int, e
 	return child, code, err
 }
 
-// openPod opens the network namespace of a pod, NAMESPACE/NAME; none for "".
-func (p *place) openPod(name string) (*os.File, error) {
-	if name == "" {
+// openPod opens the network namespace of a pod, [NAMESPACE/]NAME; none for "".
+func (p *place) openPod(text string) (*os.File, error) {
+	if text == "" {
 		return nil, nil
 	}
-	namespace, pod, found := strings.Cut(name, "/")
-	if !found || namespace == "" || pod == "" || strings.Contains(pod, "/") {
-		return nil, fmt.Errorf("pod %q: want NAMESPACE/NAME", name)
+	name, err := schema.ParseName(text)
+	if err != nil {
+		return nil, fmt.Errorf("pod %w", err)
 	}
-	file, err := p.openNamespace(namespace + "_" + pod)
+	file, err := p.openNamespace(name.Namespace + "_" + name.Name)
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", name, err)
 	}
