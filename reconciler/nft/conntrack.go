@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -158,13 +159,61 @@ func parseTuple(b []byte) (from, to netip.AddrPort, p reconciler.Protocol) {
 	return netip.AddrPortFrom(source, sourcePort), netip.AddrPortFrom(target, targetPort), p
 }
 
+// attributes name a connection to the kernel.
+func (c connection) attributes() []netlink.Attribute {
+	list := []netlink.Attribute{{Type: ctaTupleOrig | unix.NLA_F_NESTED, Data: c.tuple}, {Type: ctaID, Data: c.id}}
+	if c.zone != nil {
+		list = append(list, netlink.Attribute{Type: ctaZone, Data: c.zone})
+	}
+	return list
+}
+
+// now reads a connection again; ok is false if it is gone.
+//
+// The answer claims to be one of several (NLM_F_MULTI, Linux 6.18), and no
+// end of them follows, which netlink.Conn would wait for. So its one datagram
+// is read here.
+func (c connection) now(conn *netlink.Conn, f reconciler.Family) (now connection, ok bool, err error) {
+	m, err := message(conntrackGet, 0, byte(family(f)), c.attributes()...)
+	if err == nil {
+		_, err = conn.Send(m)
+	}
+	if err != nil {
+		return connection{}, false, err
+	}
+	answer, err := datagram(conn)
+	if err != nil || len(answer) < unix.NLMSG_HDRLEN+header {
+		return connection{}, false, err
+	}
+	if binary.NativeEndian.Uint16(answer[4:]) == unix.NLMSG_ERROR {
+		errno := unix.Errno(-int32(binary.NativeEndian.Uint32(answer[unix.NLMSG_HDRLEN:])))
+		if errno == unix.ENOENT {
+			return connection{}, false, nil
+		}
+		return connection{}, false, errno
+	}
+	now, ok = parseConnection(answer[unix.NLMSG_HDRLEN+header:])
+	return now, ok && bytes.Equal(now.id, c.id), nil
+}
+
+// datagram receives one datagram of a socket as it is.
+func datagram(conn *netlink.Conn) ([]byte, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	buffer := make([]byte, 1<<13)
+	n := 0
+	e := raw.Read(func(fd uintptr) bool {
+		n, _, err = unix.Recvfrom(int(fd), buffer, unix.MSG_DONTWAIT)
+		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
+	})
+	return buffer[:max(n, 0)], errors.Join(e, err)
+}
+
 // deleteConnection deletes a connection; one that is gone is fine.
 func deleteConnection(conn *netlink.Conn, f reconciler.Family, c connection) error {
-	attrs := []netlink.Attribute{{Type: ctaTupleOrig | unix.NLA_F_NESTED, Data: c.tuple}, {Type: ctaID, Data: c.id}}
-	if c.zone != nil {
-		attrs = append(attrs, netlink.Attribute{Type: ctaZone, Data: c.zone})
-	}
-	for _, err := range request(conn, conntrackDelete, netlink.Acknowledge, byte(family(f)), attrs...) {
+	for _, err := range request(conn, conntrackDelete, netlink.Acknowledge, byte(family(f)), c.attributes()...) {
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

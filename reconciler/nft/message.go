@@ -62,18 +62,23 @@ func find(b []byte, kind uint16) (attribute, bool) {
 // header is the length of struct nfgenmsg, which precedes the attributes.
 const header = 4
 
+// message makes a message to a netfilter subsystem about a family.
+func message(kind netlink.HeaderType, flags netlink.HeaderFlags, f byte, attrs ...netlink.Attribute) (netlink.Message, error) {
+	body, err := netlink.MarshalAttributes(attrs)
+	return netlink.Message{
+		Header: netlink.Header{Type: kind, Flags: netlink.Request | flags},
+		Data:   append([]byte{f, unix.NFNETLINK_V0, 0, 0}, body...),
+	}, err
+}
+
 // request asks for messages of a netfilter subsystem and family and yields
 // the answers' attributes as they arrive.
 func request(conn *netlink.Conn, kind netlink.HeaderType, flags netlink.HeaderFlags, f byte, attrs ...netlink.Attribute) iter.Seq2[[]byte, error] {
 	return func(yield func([]byte, error) bool) {
-		body, err := netlink.MarshalAttributes(attrs)
+		m, err := message(kind, flags, f, attrs...)
 		if err != nil {
 			yield(nil, err)
 			return
-		}
-		m := netlink.Message{
-			Header: netlink.Header{Type: kind, Flags: netlink.Request | flags},
-			Data:   append([]byte{f, unix.NFNETLINK_V0, 0, 0}, body...),
 		}
 		if _, err := conn.Send(m); err != nil {
 			yield(nil, fmt.Errorf("asking for %#x: %w", kind, err))

@@ -170,14 +170,27 @@ func (p *purger) search(ctx context.Context, list []frontend, patience time.Dura
 				unanswered[string(c.id)] = since
 				continue
 			}
-			if err := deleteConnection(conns[1], d.family, c); err != nil {
+			n, err := p.deleteStale(conns[1], d.family, c, local)
+			deleted += n
+			if err != nil {
 				return deleted, fmt.Errorf("conntrack: %w", err)
 			}
-			deleted++
 		}
 	}
 	p.unanswered = unanswered
 	return deleted, nil
+}
+
+// deleteStale deletes a connection if it is stale still, and counts it. On a
+// busy machine it was read long ago, and may have been answered just now.
+func (p *purger) deleteStale(conn *netlink.Conn, f reconciler.Family, c connection, local addressTest) (deleted int, err error) {
+	if c.protocol != reconciler.UDP {
+		now, there, err := c.now(conn, f)
+		if err != nil || !there || !p.stale(now, local) {
+			return 0, err
+		}
+	}
+	return 1, deleteConnection(conn, f, c)
 }
 
 // since says when a connection without an answer was found. Others, of which
