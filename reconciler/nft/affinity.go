@@ -94,8 +94,9 @@ func (t *Target) clientKeys(s tableSet) iter.Seq2[[]byte, error] {
 	}
 }
 
-// forget deletes elements of a dynamic set. One that timed out meanwhile
-// makes its transaction fail, so then they are deleted one by one.
+// forget deletes elements of a dynamic set, of which some may have timed out
+// since they were read. Before Linux 6.3 one of these makes its transaction
+// fail: transactions are then halved until they are without it.
 func (t *Target) forget(s tableSet, keys [][]byte) error {
 	size := forgetBatch
 	for len(keys) > 0 {
@@ -103,16 +104,19 @@ func (t *Target) forget(s tableSet, keys [][]byte) error {
 		err := t.deleteKeys(s, keys[:n])
 		switch {
 		case errors.Is(err, unix.ENOENT) && n > 1:
-			size = 1
+			size = n / 2
 			continue
 		case err != nil && !errors.Is(err, unix.ENOENT):
-			return err
+			return errors.Join(err, t.disconnect())
 		}
 		keys = keys[n:]
+		size = min(2*size, forgetBatch)
 	}
 	return nil
 }
 
+// deleteKeys deletes elements in one transaction. Where the kernel can
+// (NFT_MSG_DESTROYSETELEM, Linux 6.3), one that is gone is no error.
 func (t *Target) deleteKeys(s tableSet, keys [][]byte) error {
 	if err := t.connect(); err != nil {
 		return err
@@ -121,12 +125,19 @@ func (t *Target) deleteKeys(s tableSet, keys [][]byte) error {
 	for i, key := range keys {
 		elements[i].Key = key
 	}
-	err := t.conn.SetDeleteElements(&nftables.Set{Table: table(s.family), Name: string(s.set)}, elements)
-	if err == nil {
-		err = t.conn.Flush()
+	set := &nftables.Set{Table: table(s.family), Name: string(s.set)}
+	if !t.noDestroy {
+		err := t.conn.SetDestroyElements(set, elements)
+		if err == nil {
+			err = t.conn.Flush()
+		}
+		if !errors.Is(err, unix.EINVAL) {
+			return err
+		}
+		t.noDestroy = true
 	}
-	if err != nil {
-		return errors.Join(err, t.disconnect())
+	if err := t.conn.SetDeleteElements(set, elements); err != nil {
+		return err
 	}
-	return nil
+	return t.conn.Flush()
 }

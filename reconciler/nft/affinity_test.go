@@ -163,20 +163,18 @@ func TestAffinityIsRefreshedByUseAndTimesOut(t *testing.T) {
 	}
 }
 
-// Without room for a client its connections are spread.
-func TestFullAffinitySet(t *testing.T) {
-	w := newNetwork(t)
-	w.server(w.podA, "a", podsA)
-	w.server(w.podB, "b", podsB)
-	w.sticky(3*time.Hour, false, "c")
+// remember has clients stick to an endpoint by its id, and gives their keys.
+func (w *network) remember(t *testing.T, n int) (keys [][]byte) {
+	t.Helper()
 	set := &nftables.Set{Table: table(reconciler.IPv4), Name: string(reconciler.SetAffinity), HasTimeout: true}
 	vip := netip.MustParseAddr(vips[0]).AsSlice()
 	var list []nftables.SetElement
-	for i := range affinitySize {
+	for i := range n {
 		key := append(append([]byte(nil), vip...), 6, 0, 0, 0, 0, 99, 0, 0)
 		key = binary.BigEndian.AppendUint32(key, uint32(i))
 		key = binary.NativeEndian.AppendUint32(key, reconciler.FirstID)
 		list = append(list, nftables.SetElement{Key: key, Timeout: time.Hour})
+		keys = append(keys, key)
 	}
 	if err := w.target.conn.SetAddElements(set, list); err != nil {
 		t.Fatal(err)
@@ -184,6 +182,41 @@ func TestFullAffinitySet(t *testing.T) {
 	if err := w.target.conn.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	return keys
+}
+
+// Clients time out while they are forgotten: the others are forgotten all the
+// same, by kernels that are told in one go and by those that are not.
+func TestClientsAreForgottenAlthoughSomeAreGone(t *testing.T) {
+	w := newNetwork(t)
+	w.sticky(3*time.Hour, false, "c")
+	for _, noDestroy := range []bool{false, true} {
+		w.target.noDestroy = noDestroy
+		keys := w.remember(t, 3000)
+		for _, at := range []int{0, 7, 1500, 2000, 2999} {
+			if err := w.target.deleteKeys(tableSet{reconciler.IPv4, reconciler.SetAffinity}, keys[at:at+1]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.target.forget(tableSet{reconciler.IPv4, reconciler.SetAffinity}, keys); err != nil {
+			t.Fatal(err)
+		}
+		if left := w.clients(0); len(left) > 0 {
+			t.Errorf("%d clients are left", len(left))
+		}
+		if changed := w.target.monitor.changed(); len(changed) > 0 {
+			t.Error("this is taken for a change by somebody else")
+		}
+	}
+}
+
+// Without room for a client its connections are spread.
+func TestFullAffinitySet(t *testing.T) {
+	w := newNetwork(t)
+	w.server(w.podA, "a", podsA)
+	w.server(w.podB, "b", podsB)
+	w.sticky(3*time.Hour, false, "c")
+	w.remember(t, affinitySize)
 	w.tellsFull(t)
 	seen := map[string]bool{}
 	for i := 0; len(seen) < 2; i++ {

@@ -44,6 +44,8 @@ type Target struct {
 	tables  map[reconciler.Family]reconciler.Table // the tables that are ours, as seen
 	handles map[reconciler.Family]uint64           // the kernel's numbers of them
 	chains  map[reconciler.Chain]bool              // that are in them, as seen
+	// noDestroy says that this kernel deletes only elements that are there.
+	noDestroy bool
 }
 
 var _ reconciler.Target = (*Target)(nil)
