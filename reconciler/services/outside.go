@@ -2,6 +2,7 @@ package services
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
@@ -78,7 +79,7 @@ func (r *Resolver) localPorts(host Host) []LocalPort {
 	var out []LocalPort
 	for _, s := range r.config.Services {
 		for _, port := range s.Ports {
-			if port.NodePort == 0 || port.Protocol != schema.TCP || len(s.ClusterIPs) == 0 {
+			if port.NodePort == 0 || port.Protocol != schema.TCP || len(s.ClusterIPs) == 0 || !admits(s, host.Underlay) {
 				continue
 			}
 			for _, loopback := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
@@ -91,6 +92,15 @@ func (r *Resolver) localPorts(host Host) []LocalPort {
 		}
 	}
 	return out
+}
+
+// admits reports whether a service takes connections to its node ports from a
+// host, by the ranges of clients that it has. The service sees the host as the
+// client, whoever on it uses loopback.
+func admits(s *schema.Service, host []netip.Addr) bool {
+	return len(s.SourceRanges) == 0 || slices.ContainsFunc(s.SourceRanges, func(p netip.Prefix) bool {
+		return slices.ContainsFunc(host, p.Contains)
+	})
 }
 
 // sameFamily is the first address of the family of a, else the first of all;
