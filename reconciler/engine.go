@@ -188,21 +188,32 @@ func (e *Engine) targetOf(op Op) int {
 }
 
 // withhold leaves out what must not be done before desired is complete:
-// deletions (but those of a replacement), and changes of where services go.
-// Additions and repairs stay, so that a rebooted host gets its network back
+// deletions (but those of a replacement), changes of where services go, and
+// additions that come to the same: a frontend which goes from one set to
+// another is one, and the set that it goes to may be asked first. Other
+// additions and repairs stay, so that a rebooted host gets its network back
 // at once.
 func withhold(plan Plan, complete bool) (Plan, int) {
 	if complete {
 		return plan, 0
 	}
+	staying := plan.frontends()
 	kept := make(Plan, 0, len(plan))
 	for i, op := range plan {
 		replaced := op.Verb == Delete && i+1 < len(plan) && plan[i+1].Verb == Add && plan[i+1].After.Key() == op.Before.Key()
-		if op.Verb == Add || replaced || op.Verb == Change && op.Object().Kind() <= KindTable {
+		repaired := op.Verb == Change && op.Object().Kind() <= KindTable
+		if op.Verb == Add && !redirects(op.After, staying) || replaced || repaired {
 			kept = append(kept, op)
 		}
 	}
 	return kept, len(plan) - len(kept)
+}
+
+// redirects reports whether an object would take packets from a frontend that
+// stays.
+func redirects(o Object, staying map[destination][]Element) bool {
+	e, ok := o.(Element)
+	return ok && slices.ContainsFunc(staying[e.destination()], e.shadows)
 }
 
 // dropConflicts leaves out operations on what belongs to somebody else, and

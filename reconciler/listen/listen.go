@@ -179,15 +179,20 @@ func (l *Listeners) note(failed map[netip.AddrPort]error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for at, err := range failed {
-		if l.failed[at] == nil {
-			l.log.Warn("a port of a service cannot be opened", "address", at, "service", l.wanted[at].Service, "error", err)
-		}
-		// A host without IPv6 has no ::1, and nothing is missing there.
-		if at.Addr() == netip.IPv6Loopback() && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
+		switch {
+		case needless(at, err):
 			delete(failed, at)
+		case l.failed[at] == nil:
+			l.log.Warn("a port of a service cannot be opened", "address", at, "service", l.wanted[at].Service, "error", err)
 		}
 	}
 	l.failed = failed
+}
+
+// needless reports whether nothing is missing without a socket: a host
+// without IPv6 has no ::1.
+func needless(at netip.AddrPort, err error) bool {
+	return at.Addr() == netip.IPv6Loopback() && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT))
 }
 
 func listenAt(ctx context.Context, at netip.AddrPort) (net.Listener, error) {

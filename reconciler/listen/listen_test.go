@@ -1,11 +1,13 @@
 package listen
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -140,6 +142,27 @@ func TestPortInUse(t *testing.T) {
 	other.Close()
 	eventually(t, "it answers by itself", func() bool { status, _ := ask(t, at); return status == "200 weight 1" })
 	eventually(t, "no problem", func() bool { return len(l.Problems()) == 0 })
+}
+
+// A host without IPv6 has nothing to say about ::1, however often its sockets
+// change. Any other failure is told once.
+func TestHostWithoutIPv6(t *testing.T) {
+	var told bytes.Buffer
+	l := New(slog.New(slog.NewTextHandler(&told, nil)))
+	six, four := netip.MustParseAddrPort("[::1]:30080"), netip.MustParseAddrPort("127.0.0.1:30080")
+	l.Want([]Socket{{At: six}, {At: four}})
+	for range 3 {
+		l.note(map[netip.AddrPort]error{
+			six:  fmt.Errorf("listening: %w", syscall.EADDRNOTAVAIL),
+			four: fmt.Errorf("listening: %w", syscall.EADDRINUSE),
+		})
+	}
+	if n := strings.Count(told.String(), "level=WARN"); n != 1 || !strings.Contains(told.String(), four.String()) {
+		t.Errorf("told:\n%s", told.String())
+	}
+	if p := l.Problems(); len(p) != 1 || p[0].Socket.At != four {
+		t.Errorf("problems: %v", p)
+	}
 }
 
 // service listens as a service would.

@@ -3,6 +3,7 @@ package nft
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/poplin-net/poplin/reconciler"
 )
@@ -37,5 +38,48 @@ func TestEngineSettlesInOneRound(t *testing.T) {
 	round()
 	if got := n.run("nft list ruleset"); got != "" {
 		t.Errorf("left over: %s", got)
+	}
+}
+
+// A daemon that starts anew knows of no endpoints elsewhere for a while.
+func TestServicesAreReachedBeforeDesiredIsComplete(t *testing.T) {
+	w := newNetwork(t)
+	w.server(w.podC, "c", podsC)
+	engine := reconciler.NewEngine(w.target)
+	round := func(state reconciler.State, complete bool) reconciler.Round {
+		t.Helper()
+		r := engine.Converge(context.Background(), func(reconciler.Observation) (reconciler.Desired, error) {
+			return reconciler.Desired{State: state, Complete: complete, Cause: reconciler.CauseStart}, nil
+		})
+		if r.Err != nil || complete && !r.Settled() {
+			t.Fatalf("%v, %d withheld", r.Err, r.Withheld)
+		}
+		return r
+	}
+	for name, change := range map[string]func(*service){
+		"plain":  nil,
+		"sticky": func(s *service) { s.affinity = time.Hour },
+		"hash":   func(s *service) { s.hash = true },
+		"local":  func(s *service) { s.outsideLocal = len(s.targets) > 0 },
+		"restricted": func(s *service) {
+			if len(s.targets) > 0 {
+				s.sources = []string{[]string{"10.244.1.0/24", "fd24::/48"}[s.address.BitLen()/128]}
+			}
+		},
+	} {
+		round(w.desired(map[uint16][2][]string{1: {podsC[:1], podsC[1:]}}, change), true)
+		none := w.desired(map[uint16][2][]string{1: {}}, change)
+		round(none, false)
+		for i := range families() {
+			if got, err := w.podB.ask("tcp", vips[i], 1); err != nil || got != "c "+podsB[i] {
+				t.Errorf("%s, %s, before desired is complete: %q, %v", name, ipv[i], got, err)
+			}
+		}
+		round(none, true)
+		for i := range families() {
+			if got, err := w.podB.ask("tcp", vips[i], 1); err == nil {
+				t.Errorf("%s, %s, without endpoints: %q", name, ipv[i], got)
+			}
+		}
 	}
 }

@@ -88,6 +88,8 @@ type explainer struct {
 	portless bool
 	// onlyLocal says that no frontend leads to other nodes' endpoints.
 	onlyLocal bool
+	// crowded says that there are more endpoints than slots.
+	crowded bool
 }
 
 // fill adds the candidates with their shares.
@@ -100,6 +102,7 @@ func (x *explainer) fill(e *Explanation, candidates []candidate) {
 	for _, f := range e.Frontends {
 		x.onlyLocal = x.onlyLocal && f.Kind == ClusterIP && x.service.InternalLocal
 	}
+	x.crowded = len(b.all) > MaxSlots || len(b.local) > MaxSlots
 	all, local := shares(b.all, b.hashSlots), shares(b.local, b.hashSlots)
 	if x.onlyLocal {
 		all = share{}
@@ -232,6 +235,8 @@ func (x *explainer) reason(c candidate, out Candidate, terminating string, notRe
 		return "ready, but on another node (internalTrafficPolicy Local)"
 	case x.service.TrafficDistribution != "" && !c.local:
 		return fmt.Sprintf("ready, but there are nearer ones (trafficDistribution %s)", x.service.TrafficDistribution)
+	case x.crowded:
+		return fmt.Sprintf("ready, but there are too many: %d get connections", MaxSlots)
 	}
 	return "is there already" // under the same address, listed before
 }

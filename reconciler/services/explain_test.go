@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/poplin-net/poplin/reconciler/goldentest"
+	"github.com/poplin-net/poplin/reconciler/view"
 	"github.com/poplin-net/poplin/schema"
 )
 
@@ -87,6 +88,23 @@ func TestExplainAgreesWithResolve(t *testing.T) {
 			if len(frontends) != len(s.Frontends) {
 				t.Errorf("%s, %s: %d frontends, not %d", c.Name, s.Document.Meta.Name, len(frontends), len(s.Frontends))
 			}
+		}
+	}
+}
+
+// An endpoint for which there is no slot left is not said to take connections.
+func TestExplainTooManyEndpoints(t *testing.T) {
+	name := schema.Name{Namespace: "default", Name: "web"}
+	s := &schema.Service{Meta: schema.Meta{Name: name}, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.20")}, Ports: []schema.ServicePort{{Port: 80}}}
+	slice := &schema.EndpointSlice{Meta: schema.Meta{Name: name}, Service: "web", Family: schema.IPv4, Weight: 1, Ports: []schema.SlicePort{{Port: 80}}}
+	for _, e := range odd(MaxSlots+1, 1) {
+		slice.Endpoints = append(slice.Endpoints, schema.SliceEndpoint{Address: e.Target.Addr(), Ready: true, Serving: true})
+	}
+	r := NewResolver(&schema.Config{Services: []*schema.Service{s}, Slices: []*schema.EndpointSlice{slice}})
+	all := r.Explain(s, view.View{}, selfHost(), nil)[0].Candidates
+	for at, want := range map[int]string{0: "1 ready", MaxSlots: "0 ready, but there are too many: 65535 get connections"} {
+		if got := fmt.Sprint(all[at].Slots, " ", all[at].Reason); got != want {
+			t.Errorf("endpoint %d has %s, not %s", at, got, want)
 		}
 	}
 }

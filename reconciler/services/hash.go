@@ -1,8 +1,11 @@
 package services
 
 import (
+	"cmp"
 	"hash/fnv"
+	"math/bits"
 	"net/netip"
+	"slices"
 )
 
 // hashSlots is the number of slots that so many endpoints are spread over:
@@ -20,39 +23,66 @@ func hashSlots(endpoints int) int {
 // HashSlots gives each of n slots to an endpoint, by rendezvous: all
 // endpoints draw a number for the slot, and the highest has it. So when one
 // leaves, only its own slots go to others, and when one comes, it takes its
-// share from all. One with a higher weight draws more often.
+// share from all. One with a higher weight draws better numbers: its cost is
+// divided by its weight (Schindelhauer and Schomaker, "Weighted Distributed
+// Hash Tables", the logarithmic method), and the lowest cost wins.
 //
-// It follows from the endpoints alone: every node, whatever its release,
-// comes to the same slots.
+// It follows from the endpoints alone: every node, whatever its release and
+// processor, comes to the same slots.
 func HashSlots(list []Endpoint, n int) []netip.AddrPort {
 	if len(list) == 0 {
 		return nil
 	}
-	divisor := commonDivisor(list)
 	type ticket struct {
-		seed  uint64
-		owner int
+		seed   uint64
+		weight uint64
+		target netip.AddrPort
 	}
-	var tickets []ticket
+	tickets := make([]ticket, len(list))
 	for i, e := range list {
 		h := fnv.New64a()
 		_, _ = h.Write([]byte(e.Target.String())) // never fails
-		for draw := range e.Weight / divisor {
-			tickets = append(tickets, ticket{mix(h.Sum64() + uint64(draw)), i})
-		}
+		tickets[i] = ticket{mix(h.Sum64()), uint64(e.Weight), e.Target}
 	}
+	slices.SortStableFunc(tickets, func(a, b ticket) int { return cmp.Compare(b.weight, a.weight) })
 	out := make([]netip.AddrPort, n)
 	for slot := range out {
 		salt := mix(uint64(slot) + 1)
-		best, highest := 0, uint64(0)
+		best, drawn, highest := tickets[0], uint64(0), uint64(0)
 		for _, t := range tickets {
-			if v := mix(t.seed ^ salt); v > highest {
-				best, highest = t.owner, v
+			v := mix(t.seed ^ salt)
+			if v <= highest {
+				continue // it weighs no more than the one that drew more
+			}
+			highest = v
+			if t.weight == best.weight || cost(v)*best.weight < cost(drawn)*t.weight {
+				best, drawn = t, v
 			}
 		}
-		out[slot] = list[best].Target
+		out[slot] = best.target
 	}
 	return out
+}
+
+// costBits are the bits of a cost behind the point: a cost times a weight of
+// up to 8,000 fits 64 bits.
+const costBits = 44
+
+// cost is the negative binary logarithm of v/2^64. It is made of whole
+// numbers, because processors differ in how they round others.
+func cost(v uint64) uint64 {
+	zeros := bits.LeadingZeros64(v)
+	x := v << zeros // from 1 to 2, in units of 2^-63
+	logarithm := uint64(0)
+	for range costBits {
+		logarithm <<= 1
+		if x, _ = bits.Mul64(x, x); x >= 1<<63 {
+			logarithm |= 1
+		} else {
+			x <<= 1
+		}
+	}
+	return uint64(zeros+1)<<costBits - logarithm
 }
 
 // mix spreads the bits of a number: the finaliser of SplitMix64 (Steele, Lea

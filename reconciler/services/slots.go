@@ -5,22 +5,39 @@ import (
 	"slices"
 )
 
+// MaxSlots is how many slots a list of endpoints has at most: in the kernel,
+// slots of this node's endpoints follow those of all (reconciler.LocalSlots).
+const MaxSlots = 1<<16 - 1
+
 // Slots numbers the endpoints of a frontend from 0. Endpoints of before keep
 // their slot where they can: a new one takes the slot of one that left, and
 // where more left than came, the last ones move into the holes. So one
-// endpoint replaced changes one slot. want has no duplicates; the result has
-// its endpoints and its length.
+// endpoint replaced changes one slot. The result has the endpoints of want,
+// each as often, and its length.
 func Slots(before, want []netip.AddrPort) []netip.AddrPort {
 	if slices.Equal(before, want) {
 		return before
 	}
-	fresh := slices.Clone(want)
+	missing := make(map[netip.AddrPort]int, len(want)) // how often
+	for _, e := range want {
+		missing[e]++
+	}
+	stays := make(map[netip.AddrPort]int, len(missing))
 	out := make([]netip.AddrPort, len(before))
 	for i, e := range before {
-		if at := slices.Index(fresh, e); at >= 0 {
+		if missing[e] > 0 {
 			out[i] = e
-			fresh = slices.Delete(fresh, at, at+1)
+			missing[e]--
+			stays[e]++
 		}
+	}
+	var fresh []netip.AddrPort
+	for _, e := range want {
+		if stays[e] > 0 {
+			stays[e]--
+			continue
+		}
+		fresh = append(fresh, e)
 	}
 	for i := range out {
 		if !out[i].IsValid() && len(fresh) > 0 {
@@ -43,23 +60,42 @@ func Slots(before, want []netip.AddrPort) []netip.AddrPort {
 }
 
 // Expand lists endpoints as often as their weights say, reduced by their
-// greatest common divisor.
+// greatest common divisor. Where that would be more than MaxSlots, the weights
+// are divided by the least number that makes them fit, and rounded to whole
+// slots: the lightest endpoints keep one. Endpoints beyond MaxSlots have none.
 func Expand(list []Endpoint) []netip.AddrPort {
-	divisor := commonDivisor(list)
+	list = list[:min(len(list), MaxSlots)]
+	by := 1
+	for slotsOf(list, by) > MaxSlots {
+		by++
+	}
+	divisor := commonDivisor(list, by)
 	var out []netip.AddrPort
 	for _, e := range list {
-		for range e.Weight / divisor {
+		for range e.divided(by) / divisor {
 			out = append(out, e.Target)
 		}
 	}
 	return out
 }
 
-// commonDivisor is the greatest one of all weights.
-func commonDivisor(list []Endpoint) int {
+// slotsOf counts the slots of endpoints whose weights are divided by a number.
+func slotsOf(list []Endpoint, by int) int {
+	sum := 0
+	for _, e := range list {
+		sum += e.divided(by)
+	}
+	return sum / commonDivisor(list, by)
+}
+
+// divided is the endpoint's weight divided by a number, and at least 1.
+func (e Endpoint) divided(by int) int { return max(1, (e.Weight+by/2)/by) }
+
+// commonDivisor is the greatest one of all weights divided by a number.
+func commonDivisor(list []Endpoint, by int) int {
 	divisor := 0
 	for _, e := range list {
-		for a, b := divisor, e.Weight; ; a, b = b, a%b {
+		for a, b := divisor, e.divided(by); ; a, b = b, a%b {
 			if b == 0 {
 				divisor = a
 				break

@@ -47,6 +47,44 @@ func TestSlotsKeepWhatStays(t *testing.T) {
 	})
 }
 
+// searched are the slots that Slots gives, found one by one.
+func searched(before, want []netip.AddrPort) []netip.AddrPort {
+	fresh := slices.Clone(want)
+	out := make([]netip.AddrPort, len(before))
+	for i, e := range before {
+		if at := slices.Index(fresh, e); at >= 0 {
+			out[i], fresh = e, slices.Delete(fresh, at, at+1)
+		}
+	}
+	for i := range out {
+		if !out[i].IsValid() && len(fresh) > 0 {
+			out[i], fresh = fresh[0], fresh[1:]
+		}
+	}
+	out = append(out, fresh...)
+	for hole := slices.Index(out, netip.AddrPort{}); hole >= 0; hole = slices.Index(out, netip.AddrPort{}) {
+		last := len(out) - 1
+		out[hole] = out[last]
+		out = out[:last]
+	}
+	return out
+}
+
+func TestSlotsAreThoseOfASearch(t *testing.T) {
+	numbers := rapid.SliceOfN(rapid.IntRange(0, 5), 0, 12)
+	rapid.Check(t, func(t *rapid.T) {
+		before, want := endpoints(numbers.Draw(t, "before")), endpoints(numbers.Draw(t, "want"))
+		for i := range before {
+			if rapid.IntRange(0, 4).Draw(t, "there") == 0 {
+				before[i] = netip.AddrPort{} // somebody else deleted it
+			}
+		}
+		if got, right := Slots(before, want), searched(before, want); !slices.Equal(got, right) {
+			t.Fatalf("Slots(%v, %v) = %v, not %v", before, want, got, right)
+		}
+	})
+}
+
 func TestIDsAreKeptAndNotUsedAgainAtOnce(t *testing.T) {
 	set := rapid.SliceOfNDistinct(rapid.IntRange(1, 12), 0, 8, rapid.ID[int])
 	rapid.Check(t, func(t *rapid.T) {
@@ -74,4 +112,29 @@ func TestIDsAreKeptAndNotUsedAgainAtOnce(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Every endpoint has its share of the slots, as far as there are slots.
+func TestSlotsHaveALimit(t *testing.T) {
+	for _, c := range []struct {
+		list         []Endpoint
+		heavy, light int // slots of the first endpoint, and of the last
+	}{
+		{odd(655, 99), 100, 99},
+		{odd(700, 1), 50, 1},
+		{odd(700, 97), 50, 49},
+		{odd(7000, 37), 5, 2}, // 10 and 4
+		{odd(MaxSlots, 1), 1, 1},
+		{odd(MaxSlots+5, 1), 1, 0},
+	} {
+		count, all := map[netip.AddrPort]int{}, Expand(c.list)
+		for _, e := range all {
+			count[e]++
+		}
+		heavy, light := count[c.list[0].Target], count[c.list[len(c.list)-1].Target]
+		if len(all) > MaxSlots || heavy != c.heavy || light != c.light {
+			t.Errorf("%d endpoints, the last one of weight %d: %d slots, of which the first has %d and the last %d",
+				len(c.list), c.list[len(c.list)-1].Weight, len(all), heavy, light)
+		}
+	}
 }

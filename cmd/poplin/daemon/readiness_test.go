@@ -189,6 +189,19 @@ func TestEmptyPools(t *testing.T) {
 	}
 }
 
+// TestCrowdedServices: more endpoints than slots are a problem, with figures.
+func TestCrowdedServices(t *testing.T) {
+	service := func(name string, endpoints int) *services.Service {
+		s := &services.Service{Document: &schema.Service{}, Frontends: []services.Frontend{{Endpoints: make([]services.Endpoint, endpoints)}}}
+		s.Document.Meta.Name = schema.Name{Namespace: "default", Name: name}
+		return s
+	}
+	got := crowded([]*services.Service{service("large", services.MaxSlots), service("huge", services.MaxSlots+1)})
+	if len(got) != 1 || got[0].What != "service default/huge has 65536 endpoints, of which only 65535 get connections" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestForeseeHealth: a plan takes new pods to be served; those that are known
 // not to be ready stay so.
 func TestForeseeHealth(t *testing.T) {

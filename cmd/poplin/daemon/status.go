@@ -271,6 +271,24 @@ func emptyPools(all []*services.Service) []api.Problem {
 	return out
 }
 
+// crowded are services with more endpoints than can get connections.
+func crowded(all []*services.Service) []api.Problem {
+	var out []api.Problem
+	for _, s := range all {
+		most := 0
+		for _, f := range s.Frontends {
+			most = max(most, len(f.Endpoints), len(f.Local))
+		}
+		if most > services.MaxSlots {
+			out = append(out, api.Problem{
+				What:   fmt.Sprintf("service %s has %d endpoints, of which only %d get connections", s.Document.Meta.Name, most, services.MaxSlots),
+				Remedy: "divide them among several services",
+			})
+		}
+	}
+	return out
+}
+
 // problemsOf collects what stands in the way, most urgent first.
 func problemsOf(docs documentsState, a accountState) []api.Problem {
 	var out []api.Problem
@@ -300,6 +318,7 @@ func problemsOf(docs documentsState, a accountState) []api.Problem {
 		add(p.What, p.Remedy)
 	}
 	out = append(out, emptyPools(a.goal.Services)...)
+	out = append(out, crowded(a.goal.Services)...)
 	out = append(out, unannounced(a.goal.Outside.Balancers)...)
 	return out
 }
