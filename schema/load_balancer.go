@@ -145,6 +145,9 @@ func (d *serviceDraft) checkExternal(at pointer, a netip.Addr, cluster *Cluster,
 			r.refuse(at, a.String()+" is inside "+p.String()+", a range of pods or services")
 		}
 	}
+	if cluster.DNS.Enabled && slices.Contains(cluster.DNS.Addresses, a) && !anyPrefix(cluster.ServiceCIDRs, a) {
+		r.refuse(at, a.String()+" is the address of DNS")
+	}
 	if !slices.Contains(r.service.Families, FamilyOf(a)) {
 		r.refuse(at, a.String()+" is "+FamilyOf(a).String()+", of which the service has no cluster IP; see ipFamilies")
 	}
