@@ -65,16 +65,21 @@ func (u *unit) daemonPorts(c *Cluster, note func(netip.Addr, daemonPort)) {
 func (t *tree) daemonPortRules() {
 	c, uses := t.result.Cluster, t.parser.index.memo.uses
 	taken := map[useKey]string{}
-	note := func(a netip.Addr, p daemonPort, where string) {
-		if key := (useKey{a, p.protocol, p.port}); uses[key] > 0 {
-			taken[key] = "where " + p.of + where
+	note := func(a netip.Addr, p daemonPort, of *unit) {
+		key := useKey{a, p.protocol, p.port}
+		switch {
+		case uses[key] == 0:
+		case of == nil:
+			taken[key] = "where " + p.of + " listens on every node"
+		default:
+			taken[key] = "where " + p.of + " of " + of.object() + " listens"
 		}
 	}
 	for _, p := range daemonNodePorts(c) {
-		note(netip.Addr{}, p, " listens on every node")
+		note(netip.Addr{}, p, nil)
 	}
 	for _, u := range t.nodes {
-		u.daemonPorts(c, func(a netip.Addr, p daemonPort) { note(a, p, " of "+u.object()+" listens") })
+		u.daemonPorts(c, func(a netip.Addr, p daemonPort) { note(a, p, u) })
 	}
 	if len(taken) == 0 {
 		return
