@@ -177,6 +177,9 @@ func firstFree[T comparable](count uint64, at func(step uint64) T, used map[T]bo
 // and every health check.
 func (a *allocator) nodePorts() (map[wanted]uint16, error) {
 	used := map[nodePortKey]bool{}
+	for _, p := range daemonNodePorts(a.tree.result.Cluster) {
+		used[p.nodePortKey] = true
+	}
 	out := map[wanted]uint16{}
 	var rest []wanted
 	for _, automatic := range []bool{false, true} {

@@ -128,12 +128,34 @@ func (d *serviceDraft) resolveExternal(cluster *Cluster, r *resolvedService) {
 		return
 	}
 	d.resolveBalancer(cluster, r)
+	r.closedFamilies()
 	switch {
 	case !s.ExternalLocal:
 	case s.HealthCheckNodePort == 0:
 		s.HealthCheckNodePort, r.automaticHealth = automaticHealthPort(s.Name, cluster.NodePortRange, 0), true
 	case !cluster.NodePortRange.Contains(s.HealthCheckNodePort):
 		r.refuse("/spec/healthCheckNodePort", nodePortRangeText(s.HealthCheckNodePort, cluster.NodePortRange))
+	}
+}
+
+// closedFamilies warns of families of which the source ranges have none: with
+// ranges of one family the other is closed to everybody.
+func (r *resolvedService) closedFamilies() {
+	s := r.service
+	for _, a := range s.ClusterIPs {
+		family := FamilyOf(a)
+		reached := slices.ContainsFunc(s.LoadBalancerIPs, func(a netip.Addr) bool { return FamilyOf(a) == family }) ||
+			slices.ContainsFunc(s.Ports, func(p ServicePort) bool { return p.NodePort != 0 })
+		if reached && len(s.SourceRanges) > 0 && !hasFamily(s.SourceRanges, family) {
+			everybody := "0.0.0.0/0"
+			if family == IPv6 {
+				everybody = "::/0"
+			}
+			r.warnings = append(r.warnings, finding{
+				at:      "/spec/loadBalancerSourceRanges",
+				message: "no range is of " + family.String() + ", so nobody reaches load balancer and node ports over it; " + everybody + " is everybody",
+			})
+		}
 	}
 }
 
@@ -144,6 +166,9 @@ func (d *serviceDraft) checkExternal(at pointer, a netip.Addr, cluster *Cluster,
 		if p.Contains(a) {
 			r.refuse(at, a.String()+" is inside "+p.String()+", a range of pods or services")
 		}
+	}
+	if cluster.DNS.Enabled && slices.Contains(cluster.DNS.Addresses, a) && !anyPrefix(cluster.ServiceCIDRs, a) {
+		r.refuse(at, a.String()+" is the address of DNS")
 	}
 	if !slices.Contains(r.service.Families, FamilyOf(a)) {
 		r.refuse(at, a.String()+" is "+FamilyOf(a).String()+", of which the service has no cluster IP; see ipFamilies")

@@ -32,16 +32,26 @@ func (t *tree) frontendRules() {
 				continue
 			}
 			key := nodePortKey{p.NodePort, p.Protocol}
-			use := frontendUse{u, pointer("/spec/ports").item(i), r.automaticPorts[i]}
-			if !use.automatic {
-				use.at = use.at.field("nodePort")
-			}
-			t.nodePort(ports, key, use)
+			t.nodePort(ports, key, u.nodePortUse(i))
 		}
 		if port := r.service.HealthCheckNodePort; port != 0 {
-			t.nodePort(ports, nodePortKey{port, TCP}, frontendUse{u, "/spec/healthCheckNodePort", r.automaticHealth})
+			t.nodePort(ports, nodePortKey{port, TCP}, u.healthUse())
 		}
 	}
+}
+
+// nodePortUse is a service's use of the node port of one of its ports.
+func (u *unit) nodePortUse(port int) frontendUse {
+	use := frontendUse{u, pointer("/spec/ports").item(port), u.settled.service.automaticPorts[port]}
+	if !use.automatic {
+		use.at = use.at.field("nodePort")
+	}
+	return use
+}
+
+// healthUse is its use of the health check's node port.
+func (u *unit) healthUse() frontendUse {
+	return frontendUse{u, "/spec/healthCheckNodePort", u.settled.service.automaticHealth}
 }
 
 // nodePort notes the use of a node port, or refuses the second.

@@ -41,6 +41,9 @@ func (t *tree) nodeRules() {
 				t.refuse(u, at, "underlay address %s is the address of DNS", a)
 			}
 		}
+		if a := u.node.Advertise.Addr(); !slices.Contains(u.node.Addresses, a) && anyRange(c.LoadBalancerCIDRs, a) {
+			t.refuse(u, "/spec/advertise", "the advertised address %s is one for load balancers", a)
+		}
 	}
 }
 

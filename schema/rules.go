@@ -12,6 +12,7 @@ const maxHints = 50
 func (t *tree) rules() {
 	t.frontendRules()
 	t.externalRules()
+	t.daemonPortRules()
 	t.subnetRules()
 	t.nodeRules()
 	t.staticAddressRules()

@@ -57,6 +57,7 @@ func (b *builder) balancers() []*reconciler.Group {
 	link := b.Host.Underlay.Link
 	for _, a := range b.announced {
 		family := reconciler.FamilyOf(a.Address)
+		b.closed(a)
 		groups = append(groups, &reconciler.Group{
 			Name: "load balancer " + a.Address.String(), Origin: b.origin(a.Services[0].Place),
 			Objects: []reconciler.Object{
@@ -70,6 +71,23 @@ func (b *builder) balancers() []*reconciler.Group {
 		}
 	}
 	return append(groups, &reconciler.Group{Name: "load balancers", Origin: b.origin(b.cluster.Place), Objects: settings})
+}
+
+// closed reports services that nobody reaches at an address that this node
+// answers for. One that is about to be another node's is not its to judge.
+func (b *builder) closed(a services.Balancer) {
+	if a.Node != b.Host.Node {
+		return
+	}
+	for _, s := range a.Closed {
+		remedy := "undrain a node that has endpoints of it, or write externalTrafficPolicy: Cluster"
+		if len(a.Services) > 1 {
+			remedy = "give it a load balancer address of its own, or externalTrafficPolicy: Cluster"
+		}
+		b.problem(
+			fmt.Sprintf("service %s: nobody outside reaches it at %s, which this node announces: its externalTrafficPolicy is Local, and it has no endpoint here", s.Meta.Name, a.Address),
+			fmt.Sprintf("run an endpoint of it on %s; or %s", b.Host.Node, remedy))
+	}
 }
 
 // proxySettings are what proxy neighbours need of a link, which is not ours.

@@ -19,11 +19,14 @@ type Balancer struct {
 	Node string
 	// Services have the address, in the order of the documents.
 	Services []*schema.Service
+	// Closed are those of them that nobody reaches from outside: with policy
+	// Local, and endpoints that take connections, but none on Node.
+	Closed []*schema.Service
 }
 
 // Equal reports whether two are the same.
 func (b Balancer) Equal(o Balancer) bool {
-	return b.Address == o.Address && b.Node == o.Node && slices.Equal(b.Services, o.Services)
+	return b.Address == o.Address && b.Node == o.Node && slices.Equal(b.Services, o.Services) && slices.Equal(b.Closed, o.Closed)
 }
 
 // balancers says who announces what, in the order of the addresses. It follows
@@ -50,7 +53,13 @@ func (r *Resolver) balancers(nodes []string) []Balancer {
 	}
 	out := make([]Balancer, 0, len(byAddress))
 	for _, b := range byAddress {
-		b.Node = draw(b.Address, r.suited(b, nodes))
+		serving := r.serving(b)
+		b.Node = draw(b.Address, suited(serving, nodes))
+		for _, l := range serving {
+			if b.Node != "" && len(l.nodes) > 0 && !slices.Contains(l.nodes, b.Node) {
+				b.Closed = append(b.Closed, l.service)
+			}
+		}
 		out = append(out, *b)
 	}
 	slices.SortFunc(out, func(a, b Balancer) int { return a.Address.Compare(b.Address) })
@@ -81,20 +90,33 @@ func (r *Resolver) announcers(v view.View, host Host) []string {
 	return out
 }
 
+// localService is one with policy Local and the nodes that serve it.
+type localService struct {
+	service *schema.Service
+	nodes   []string
+}
+
+// serving are those of an address.
+func (r *Resolver) serving(b *Balancer) []localService {
+	var out []localService
+	for _, s := range b.Services {
+		if s.ExternalLocal {
+			out = append(out, localService{s, r.servingNodes(s, schema.FamilyOf(b.Address))})
+		}
+	}
+	return out
+}
+
 // suited leaves of the nodes those that suit the policies of an address's
 // services.
-func (r *Resolver) suited(b *Balancer, nodes []string) []string {
-	suits, local := map[string]int{}, 0
-	for _, s := range b.Services {
-		if !s.ExternalLocal {
-			continue
-		}
-		local++
-		for _, n := range r.servingNodes(s, schema.FamilyOf(b.Address)) {
+func suited(local []localService, nodes []string) []string {
+	suits := map[string]int{}
+	for _, l := range local {
+		for _, n := range l.nodes {
 			suits[n]++
 		}
 	}
-	for _, want := range []int{local, 1} {
+	for _, want := range []int{len(local), 1} {
 		some := slices.DeleteFunc(slices.Clone(nodes), func(n string) bool { return suits[n] < want })
 		if len(some) > 0 {
 			return some

@@ -22,6 +22,9 @@ func formatOutside(o Outside) string {
 		for _, s := range a.Services {
 			fmt.Fprintf(&b, " %s", s.Meta.Name)
 		}
+		for _, s := range a.Closed {
+			fmt.Fprintf(&b, ", closed %s", s.Meta.Name)
+		}
 		b.WriteString("\n")
 	}
 	for _, h := range o.HealthChecks {
