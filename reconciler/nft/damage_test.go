@@ -2,10 +2,15 @@ package nft
 
 import (
 	"context"
+	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/poplin-net/poplin/reconciler"
 )
@@ -132,6 +137,71 @@ func TestWhateverOthersDoIsRepaired(t *testing.T) {
 			}
 			expect(t, n, x, want)
 		})
+	}
+}
+
+// nftSetElemCatchall is NFT_SET_ELEM_CATCHALL of linux/netfilter/nf_tables.h.
+const nftSetElemCatchall = 2
+
+// catchAll adds the element that stands for all others to a set: what nft
+// calls "*". To do so to an empty set of ranges is beyond nft 1.0.6.
+func catchAll(t *testing.T, n *netns, f reconciler.Family, set reconciler.SetName) {
+	t.Helper()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: n.fd})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	attrs := netlink.NewAttributeEncoder()
+	attrs.ByteOrder = binary.BigEndian
+	attrs.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+	attrs.String(unix.NFTA_SET_ELEM_LIST_SET, string(set))
+	attrs.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(list *netlink.AttributeEncoder) error {
+		list.Nested(unix.NFTA_LIST_ELEM, func(e *netlink.AttributeEncoder) error {
+			e.Uint32(unix.NFTA_SET_ELEM_FLAGS, nftSetElemCatchall)
+			return nil
+		})
+		return nil
+	})
+	body, err := attrs.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := func(f byte, subsystem byte) []byte { return []byte{f, unix.NFNETLINK_V0, 0, subsystem} }
+	if _, err := conn.SendMessages([]netlink.Message{
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_BEGIN, Flags: netlink.Request}, Data: about(0, unix.NFNL_SUBSYS_NFTABLES)},
+		{Header: netlink.Header{Type: nftablesType(unix.NFT_MSG_NEWSETELEM), Flags: netlink.Request | netlink.Acknowledge | netlink.Create},
+			Data: append(about(byte(family(f)), 0), body...)},
+		{Header: netlink.Header{Type: unix.NFNL_MSG_BATCH_END, Flags: netlink.Request}, Data: about(0, unix.NFNL_SUBSYS_NFTABLES)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.Receive(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Alone in a set of ranges, such an element looks much like a range without a
+// first address.
+func TestElementThatStandsForAllOthersIsRepaired(t *testing.T) {
+	for _, f := range families() {
+		for _, set := range []reconciler.SetName{reconciler.SetPeerSubnets, reconciler.SetMasqueradeSubnets, reconciler.SetServiceRanges} {
+			t.Run(fmt.Sprint(f, " ", set), func(t *testing.T) {
+				n := newNetns(t)
+				x := target(t, n)
+				want := state(host(nil))
+				reach(t, x, want)
+				catchAll(t, n, f, set)
+				plan := reconciler.Diff(observe(t, x).State, want)
+				if len(plan) == 0 || !strings.Contains(plan[0].String(), "damaged: set "+string(set)+": an element has flags 0x2") {
+					t.Fatalf("the plan is %v", plan)
+				}
+				if err := rounds(t, reconciler.NewEngine(x), want); err != nil {
+					t.Error(err)
+				}
+				expect(t, n, x, want)
+			})
+		}
 	}
 }
 

@@ -149,7 +149,8 @@
 //
 // Connections that still lead where new ones do not go any more are deleted
 // from conntrack: datagrams to an endpoint that left, or untranslated from
-// before a frontend had any, and unanswered SYNs. Only those of frontends
+// before a frontend had any, and unanswered SYNs, untranslated ones once a table
+// is made: repeated, they would go the same way. Only those of frontends
 // that the plan touched are looked at. The kernel walks its whole table for
 // that, so while the target runs it happens beside the commits that follow,
 // against what they have changed since, and again after a pause where it fails.

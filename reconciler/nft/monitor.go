@@ -185,11 +185,14 @@ func (m *monitor) changed() []reconciler.Family {
 	return out
 }
 
-// clear notes that everything is about to be read.
-func (m *monitor) clear() {
+// clear notes that the tables of families are about to be read. Those of
+// others may have changed since somebody asked which: Run listens, too.
+func (m *monitor) clear(list []reconciler.Family) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	clear(m.stale)
+	for _, f := range list {
+		delete(m.stale, f)
+	}
 }
 
 func (m *monitor) close() error { return m.conn.Close() }

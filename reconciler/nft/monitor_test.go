@@ -131,6 +131,41 @@ func TestOwnLargeCommitLosesNoEvents(t *testing.T) {
 	expect(t, n, x, want)
 }
 
+// lookContext does something at a time at which a target has seen which
+// tables it is to read, and does not read them yet.
+type lookContext struct {
+	context.Context
+	do func()
+}
+
+func (c *lookContext) Err() error {
+	do := c.do
+	c.do = func() {}
+	do()
+	return c.Context.Err()
+}
+
+// One table is about to be read as the other one is changed, and Run is who
+// hears of it: nobody hears of it twice.
+func TestChangeOfOneTableWhileTheOtherIsRead(t *testing.T) {
+	n := newNetns(t)
+	x := target(t, n)
+	want := web()
+	reach(t, x, want)
+	n.run("nft add element ip poplin cluster-addresses '{ 10.9.9.9 }'")
+	look := &lookContext{t.Context(), func() {
+		n.run("nft add element ip6 poplin cluster-addresses '{ fd09::9 }'")
+		if _, err := x.monitor.drain(); err != nil {
+			t.Error(err)
+		}
+	}}
+	if _, err := x.Observe(look); err != nil {
+		t.Fatal(err)
+	}
+	reach(t, x, want)
+	expect(t, n, x, want)
+}
+
 func TestErrorsThatMayMeanARace(t *testing.T) {
 	if !raced(fmt.Errorf("receive: %w", unix.ENOBUFS)) || raced(errors.New("other")) || raced(nil) || raced(unix.EPERM) {
 		t.Error("wrong")

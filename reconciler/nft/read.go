@@ -312,8 +312,8 @@ type rawElement struct {
 }
 
 // parseElement reads an element. What poplin never gives its elements (a
-// time-out, a counter where the set has none, a verdict other than goto) is
-// an error.
+// time-out, a counter where the set has none, a verdict other than goto, a flag
+// other than that of a range's end) is an error.
 func parseElement(b []byte, counts bool) (rawElement, error) {
 	var e rawElement
 	for a := range attributes(b) {
@@ -326,6 +326,9 @@ func parseElement(b []byte, counts bool) (rawElement, error) {
 			e.keyEnd = v.data
 		case unix.NFTA_SET_ELEM_FLAGS:
 			e.end = a.uint32()&unix.NFT_SET_ELEM_INTERVAL_END != 0
+			if others := a.uint32() &^ unix.NFT_SET_ELEM_INTERVAL_END; others != 0 {
+				return e, fmt.Errorf("an element has flags %#x", others) // 0x2: it stands for all others, and has no key
+			}
 		case unix.NFTA_SET_ELEM_DATA:
 			if v, ok := find(a.data, unix.NFTA_DATA_VALUE); ok {
 				e.value = v.data

@@ -26,6 +26,11 @@ const transactionSize = 16384
 // the first groups, and goes after the last; and a frontend that was special is
 // so until it is in the map services.
 //
+// Ranges and addresses where all that is no frontend is refused come after the
+// frontends: a client whose SYN passes sends it again (see touched), one that is
+// refused gives up. Ranges of ports come with them: the load balancer address
+// says which of their connections are masqueraded.
+//
 // A table that is replaced is made anew with all that desired has for it, in
 // the first transaction, so that no packet ever meets it half made.
 func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction {
@@ -38,15 +43,23 @@ func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction 
 	}
 	intervals(&s.elements, s.ranges, seen)
 	all := []*transaction{&s.chains, &s.elements}
-	for _, name := range s.order {
-		x := all[len(all)-1]
-		if x.size > 0 && x.size+len(s.groups[name]) > transactionSize {
-			x = &transaction{}
-			all = append(all, x)
+	room := func(n int) *transaction {
+		if x := all[len(all)-1]; x.size == 0 || x.size+n <= transactionSize {
+			return x
 		}
+		all = append(all, &transaction{})
+		return all[len(all)-1]
+	}
+	for _, name := range s.order {
+		x := room(len(s.groups[name]))
 		for _, op := range s.groups[name] {
 			x.element(op.Before, op.After)
 		}
+	}
+	x := room(len(s.late) + len(s.refusing))
+	intervals(x, s.refusing, seen)
+	for _, op := range s.late {
+		x.element(op.Before, op.After)
 	}
 	return slices.DeleteFunc(append(all, &s.unused, &s.last), (*transaction).empty)
 }
@@ -59,6 +72,8 @@ type splitter struct {
 	unused   transaction                // deletes what nothing leads to any more
 	last     transaction                // deletes chains
 	ranges   reconciler.Plan            // elements of interval sets
+	refusing reconciler.Plan            // those of them that come last
+	late     reconciler.Plan            // other elements that do
 	groups   map[string][]reconciler.Op // all other elements
 	order    []string                   // of groups
 }
@@ -77,6 +92,10 @@ func (s *splitter) place(op reconciler.Op) {
 		}
 	case reconciler.Element:
 		switch {
+		case o.Set == reconciler.SetServiceRanges:
+			s.refusing = append(s.refusing, op)
+		case op.Verb == reconciler.Add && (o.Set == reconciler.SetLoadBalancerAddresses || o.Set == reconciler.SetPortRanges):
+			s.late = append(s.late, op)
 		case isRange(o):
 			s.ranges = append(s.ranges, op)
 		case op.Verb == reconciler.Delete && (o.Set == reconciler.SetPicks || o.Set == reconciler.SetSpecialServices):

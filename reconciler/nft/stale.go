@@ -38,7 +38,9 @@ type freedID struct {
 type touched struct {
 	// left holds endpoints that a slot stood for and may not any more.
 	left map[frontend]map[netip.AddrPort]bool
-	// opened holds frontends that did not lead to endpoints before.
+	// opened holds frontends that did not lead to endpoints before: of UDP all,
+	// of other protocols those of tables that were made. A table that was there
+	// before has refused nearly all the others.
 	opened map[frontend]bool
 	// freed holds ids that do not stand for the endpoint any more to which
 	// clients may still stick by them.
@@ -54,7 +56,11 @@ func (t *touched) add(plan reconciler.Plan) {
 			t.freed = map[freedID]bool{}
 		}
 	}
+	made := map[reconciler.Family]bool{}
 	for _, op := range plan {
+		if table, ok := op.After.(reconciler.Table); ok {
+			made[table.Family] = true
+		}
 		e, ok := op.Object().(reconciler.Element)
 		if !ok {
 			continue
@@ -75,7 +81,7 @@ func (t *touched) add(plan reconciler.Plan) {
 				t.freed[freedID{f, e.Slot}] = true
 			}
 		}
-		if picks(after) && !picks(before) {
+		if picks(after) && !picks(before) && (f.protocol == reconciler.UDP || made[f.family]) {
 			t.opened[f] = true
 		}
 	}
@@ -134,7 +140,7 @@ func (t *touched) frontends() []frontend {
 		out = append(out, f)
 	}
 	for f := range t.opened {
-		if t.left[f] == nil && f.protocol == reconciler.UDP {
+		if t.left[f] == nil {
 			out = append(out, f)
 		}
 	}
@@ -143,7 +149,8 @@ func (t *touched) frontends() []frontend {
 
 // stale reports whether a connection goes where new ones do not go any more,
 // and would stay there: UDP clients reuse a port for hours, and a TCP client
-// repeats its SYN. local tells the addresses of this host.
+// repeats its SYN, which is translated like the first or not at all. local tells
+// the addresses of this host.
 func (t *touched) stale(c connection, local addressTest) bool {
 	f := frontend{reconciler.FamilyOf(c.to.Addr()), c.to.Addr(), c.protocol, c.to.Port()}
 	nodePort := f
@@ -156,5 +163,5 @@ func (t *touched) stale(c connection, local addressTest) bool {
 	if c.translated {
 		return t.left[f][c.endpoint] || t.left[nodePort][c.endpoint] || t.left[whole][netip.AddrPortFrom(c.endpoint.Addr(), 0)]
 	}
-	return c.protocol == reconciler.UDP && (t.opened[f] || t.opened[whole] || t.opened[nodePort] && local(c.to.Addr()))
+	return t.opened[f] || t.opened[whole] || t.opened[nodePort] && local(c.to.Addr())
 }

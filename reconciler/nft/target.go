@@ -182,7 +182,7 @@ func (t *Target) observe(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		t.monitor.clear()
+		t.monitor.clear(changed)
 		tables, err := t.read(changed)
 		if err != nil {
 			t.monitor.forget()
