@@ -31,10 +31,14 @@ const transactionSize = 16384
 // refused gives up. Ranges of ports come with them: the load balancer address
 // says which of their connections are masqueraded.
 //
+// Of two ranges of ports, or of two prefixes of a frontend's clients, that overlap
+// the kernel takes one. So those that go do as others come, even if nobody knows
+// their group any more.
+//
 // A table that is replaced is made anew with all that desired has for it, in
 // the first transaction, so that no packet ever meets it half made.
 func split(plan reconciler.Plan, seen, desired reconciler.State) []*transaction {
-	s := &splitter{whole: map[reconciler.Family]bool{}, groups: map[string][]reconciler.Op{}}
+	s := &splitter{whole: map[reconciler.Family]bool{}, groups: map[string][]reconciler.Op{}, sources: sources(plan)}
 	s.tables(plan, &s.elements, desired)
 	for _, op := range plan {
 		if !s.whole[familyOf(op.Object())] {
@@ -76,6 +80,25 @@ type splitter struct {
 	late     reconciler.Plan            // other elements that do
 	groups   map[string][]reconciler.Op // all other elements
 	order    []string                   // of groups
+	sources  map[frontend]string        // groups with prefixes of clients to add
+}
+
+// sources finds the groups that add prefixes of clients.
+func sources(plan reconciler.Plan) map[frontend]string {
+	out := map[frontend]string{}
+	for _, op := range plan {
+		if e, ok := op.After.(reconciler.Element); ok && isSource(e) {
+			out[sourceOf(e)] = op.Group
+		}
+	}
+	return out
+}
+
+// isSource reports whether an element is a prefix of clients of a frontend.
+func isSource(e reconciler.Element) bool { return e.Prefix.IsValid() && e.Protocol != 0 }
+
+func sourceOf(e reconciler.Element) frontend {
+	return frontend{e.Family, e.Address, e.Protocol, e.Port}
 }
 
 // place puts an operation where it belongs.
@@ -94,7 +117,7 @@ func (s *splitter) place(op reconciler.Op) {
 		switch {
 		case o.Set == reconciler.SetServiceRanges:
 			s.refusing = append(s.refusing, op)
-		case op.Verb == reconciler.Add && (o.Set == reconciler.SetLoadBalancerAddresses || o.Set == reconciler.SetPortRanges):
+		case o.Set == reconciler.SetLoadBalancerAddresses && op.Verb == reconciler.Add, o.Set == reconciler.SetPortRanges && op.Verb != reconciler.Change:
 			s.late = append(s.late, op)
 		case isRange(o):
 			s.ranges = append(s.ranges, op)
@@ -103,10 +126,14 @@ func (s *splitter) place(op reconciler.Op) {
 		case o.Set == reconciler.SetPicks:
 			s.elements.element(op.Before, op.After)
 		default:
-			if s.groups[op.Group] == nil {
-				s.order = append(s.order, op.Group)
+			group := op.Group
+			if added, ok := s.sources[sourceOf(o)]; ok && isSource(o) {
+				group = added
 			}
-			s.groups[op.Group] = append(s.groups[op.Group], op)
+			if s.groups[group] == nil {
+				s.order = append(s.order, group)
+			}
+			s.groups[group] = append(s.groups[group], op)
 		}
 	}
 }

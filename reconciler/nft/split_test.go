@@ -77,3 +77,21 @@ func TestRangesOfPortsComeWithTheirAddress(t *testing.T) {
 		}
 	}
 }
+
+// Who has just started does not know which group it was that had what goes.
+func TestOtherPrefixOfClientsInALargePlanAfterARestart(t *testing.T) {
+	n := newNetns(t)
+	for i, prefix := range []string{"10.0.0.0/16", "10.0.0.0/8", "10.0.0.0/24"} {
+		restricted := service{name: "-", address: netip.MustParseAddr("203.0.113.1"), protocol: reconciler.TCP, port: 80, sources: []string{prefix}}
+		groups := []*reconciler.Group{restricted.group()} // by its name the first
+		for g := range many(4000, 1+5*(i%2)).Groups() {
+			groups = append(groups, g)
+		}
+		want := reconciler.NewState(groups...)
+		x := target(t, n)
+		if err := rounds(t, reconciler.NewEngine(x), want); err != nil {
+			t.Errorf("the round to %s failed: %v", prefix, err)
+		}
+		expect(t, n, x, want)
+	}
+}
